@@ -1,0 +1,136 @@
+"""The records that travel between the rooms: what was asked (Spec), our record of it (Job), what came (Image).
+
+All are frozen: a job changes in the ledger only, by a move (`imagejobs.moves`).
+Times are seconds since the epoch, UTC, as floats.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from imagejobs.states import LIVE, State
+
+
+def canonical_json(value: Any) -> str:
+    """One text for one value: sorted keys, no spaces, non-ASCII kept as it is."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """One accepted row: defaults and seed written in, so that what is recorded is what will be sent.
+
+    `input` is the provider's input object, `outputs` how many images it asks for, `tags` the caller's own.
+    """
+
+    id: str
+    line: int
+    version: str
+    input: Mapping[str, Any]
+    outputs: int = 1
+    tags: Mapping[str, Any] | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Canonical JSON of what makes it this spec and no other: `submit` compares batches by it."""
+        return canonical_json([self.id, self.version, self.input, self.tags])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A job as a stage sees it. `attempt` numbers the creates; `tries_left` counts failures still allowed."""
+
+    id: int
+    batch_id: int
+    batch: str
+    row_id: str
+    state: State
+    version: str
+    input: Mapping[str, Any]
+    outputs: int
+    attempt: int
+    tries_left: int
+    due_at: float = 0.0
+    cancel_requested: bool = False
+    intent_at: float | None = None
+    prediction_id: str | None = None
+    output: tuple[str, ...] = ()
+    completed_at: float | None = None
+    expires_at: float | None = None
+    copy_tries: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """One verified image in the store. `index` is the provider's own, so a withheld sibling leaves a gap."""
+
+    index: int
+    uri: str
+    sha256: str
+    bytes: int
+    width: int
+    height: int
+    content_type: str
+    stored_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """One submitted file: its counts (which always sum to `total`), pause and progress."""
+
+    id: int
+    key: str
+    account: str
+    store: str
+    total: int
+    counts: Mapping[State, int]
+    images: int = 0
+    creates_sent: int = 0
+    possible_double_payments: int = 0
+    weight: float = 1.0
+    priority: int = 0
+    not_before: float = 0.0
+    paused: str | None = None
+    paused_kind: str | None = None
+    generation: int = 0
+    created_at: float = 0.0
+    opened_at: float | None = None
+    first_submitted_at: float | None = None
+    finished_at: float | None = None
+    closed_at: float | None = None
+    last_moved_at: float | None = None
+
+    @property
+    def live(self) -> int:
+        """How many jobs are not yet final."""
+        return sum(self.counts[state] for state in LIVE)
+
+    @property
+    def is_done(self) -> bool:
+        """Every job final, and the manifest and its completion marker written."""
+        return self.closed_at is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureGroup:
+    """Failed jobs that share a cause and a normalised text, and what retrying them would do."""
+
+    cause: str
+    error_key: str
+    count: int
+    sample_id: str
+    sample_error: str
+    copyable: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which final jobs a retry means: all failed ones, or those of a cause, of ids, or older than a moment."""
+
+    causes: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
+    finished_before: float | None = None
+    states: tuple[State, ...] = field(default=(State.FAILED,))
