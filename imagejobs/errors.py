@@ -53,7 +53,7 @@ _ADVICE = {
 }
 
 
-class Complaint(Exception):  # noqa: N818 - it is said to a person, and is not always an error of theirs
+class Complaint(Exception):
     """Something a person must mend. Printed without a traceback; nothing was spent."""
 
     exit_code = 2
@@ -75,9 +75,7 @@ class Fault:
 class BadInput(Complaint):
     """Rows that cannot be accepted. `faults` holds the first of them, `count` how many there are in all."""
 
-    def __init__(
-        self, faults: Sequence[Fault], *, count: int | None = None, title: str = "nothing was sent"
-    ) -> None:
+    def __init__(self, faults: Sequence[Fault], *, count: int | None = None, title: str = "nothing was sent") -> None:
         self.faults = tuple(faults)
         self.count = len(self.faults) if count is None else count
         rest = self.count - len(self.faults)
@@ -91,15 +89,15 @@ class BadSetting(Complaint):
     """A setting or a door (Redis, database, bucket, provider) that cannot be used as configured."""
 
 
-class NotSent(Exception):  # noqa: N818
+class NotSent(Exception):
     """The request provably never reached the provider (refused, no route, no name): safe to send again."""
 
 
-class OutcomeUnknown(Exception):  # noqa: N818
+class OutcomeUnknown(Exception):
     """A create whose reply was lost, or made no sense: it may have been accepted. Look it up, never guess."""
 
 
-class Throttled(Exception):  # noqa: N818
+class Throttled(Exception):
     """Told to wait (429). Burns no attempt. `after_seconds` is the server's word, None when it gave none."""
 
     def __init__(self, message: str, *, after_seconds: float | None = None) -> None:
@@ -107,7 +105,7 @@ class Throttled(Exception):  # noqa: N818
         self.after_seconds = after_seconds
 
 
-class Refused(Exception):  # noqa: N818
+class Refused(Exception):
     """The account (401, 402, 403) or the bucket's owner said no: pause the batch, fail nobody."""
 
     def __init__(self, message: str, *, cause: Cause = Cause.AUTH_BILLING) -> None:
@@ -115,18 +113,16 @@ class Refused(Exception):  # noqa: N818
         self.cause = cause
 
 
-class Transient(Exception):  # noqa: N818
+class Transient(Exception):
     """Did not work this time; the same call may work later. For reads and copies, which cost nothing to repeat."""
 
-    def __init__(
-        self, message: str, *, cause: Cause = Cause.TRANSIENT, after_seconds: float | None = None
-    ) -> None:
+    def __init__(self, message: str, *, cause: Cause = Cause.TRANSIENT, after_seconds: float | None = None) -> None:
         super().__init__(message)
         self.cause = cause
         self.after_seconds = after_seconds
 
 
-class Permanent(Exception):  # noqa: N818
+class Permanent(Exception):
     """Will not work however often it is tried."""
 
     def __init__(self, message: str, *, cause: Cause) -> None:

@@ -52,9 +52,7 @@ class Look:
 
 
 def _move(job: Job, source: State, target: State, **facts: Any) -> Move:
-    return Move(
-        job_id=job.id, batch_id=job.batch_id, attempt=job.attempt, source=source, target=target, **facts
-    )
+    return Move(job_id=job.id, batch_id=job.batch_id, attempt=job.attempt, source=source, target=target, **facts)
 
 
 def accepted(job: Job, *, prediction_id: str, at: float, look_at: float) -> Move:
@@ -94,9 +92,7 @@ def refused(job: Job, *, cause: Cause, error: str, due_at: float, counted: bool)
 
 def proven_absent(job: Job, *, due_at: float) -> Move:
     """A create whose reply was lost is not in the provider's list and can no longer get there: nothing was paid."""
-    return _move(
-        job, State.SUBMITTING, State.QUEUED, due_at=due_at, why="absent", record={"outcome": "absent"}
-    )
+    return _move(job, State.SUBMITTING, State.QUEUED, due_at=due_at, why="absent", record={"outcome": "absent"})
 
 
 def assumed_absent(job: Job, *, due_at: float) -> Move:

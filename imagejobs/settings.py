@@ -12,9 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from imagejobs.errors import BadSetting
 
 DEFAULT_BASE_URL = "https://api.replicate.com"
-DEFAULT_VERSION = (
-    "stability-ai/stable-diffusion:ac732df83cea7fff18b8472768c88ad041fa750ff7682a21affe81863cbe77e4"
-)
+DEFAULT_VERSION = "stability-ai/stable-diffusion:ac732df83cea7fff18b8472768c88ad041fa750ff7682a21affe81863cbe77e4"
 
 
 class Settings(BaseModel):
@@ -22,9 +20,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    home: Path = Field(
-        Path("./imagejobs-data"), alias="IMAGEJOBS_HOME", description="the embedded default's folder"
-    )
+    home: Path = Field(Path("./imagejobs-data"), alias="IMAGEJOBS_HOME", description="the embedded default's folder")
     redis_url: str | None = Field(
         None, alias="REDIS_URL", description="broker, limiter, leases; none: an embedded server"
     )
@@ -41,9 +37,7 @@ class Settings(BaseModel):
         alias="REPLICATE_API_TOKEN",
         description="the provider's token; sent to the base URL's host only",
     )
-    base_url: str = Field(
-        DEFAULT_BASE_URL, alias="REPLICATE_BASE_URL", description="calls go to {base}/v1/predictions"
-    )
+    base_url: str = Field(DEFAULT_BASE_URL, alias="REPLICATE_BASE_URL", description="calls go to {base}/v1/predictions")
     account: str | None = Field(
         None,
         alias="IMAGEJOBS_ACCOUNT",
@@ -71,10 +65,8 @@ class Settings(BaseModel):
         False,
         alias="IMAGEJOBS_UNCHECKED",
         description="1: accept inputs of models whose schema cannot be had",
-    )  # noqa: FBT003
-    threads: int = Field(
-        16, alias="IMAGEJOBS_THREADS", ge=2, le=500, description="threads of one worker process"
     )
+    threads: int = Field(16, alias="IMAGEJOBS_THREADS", ge=2, le=500, description="threads of one worker process")
     max_tries: int = Field(
         4,
         alias="IMAGEJOBS_MAX_TRIES",
@@ -133,9 +125,7 @@ class Settings(BaseModel):
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError("must carry no user, password, query or fragment")
         if parts.scheme == "http" and parts.hostname not in LOOPBACK:
-            raise ValueError(
-                "must be https: a token sent over http can be read on the way (http is for loopback only)"
-            )
+            raise ValueError("must be https: a token sent over http can be read on the way (http is for loopback only)")
         return value.rstrip("/")
 
     @field_validator("redis_url")
@@ -173,9 +163,7 @@ class Settings(BaseModel):
         try:
             return cls.model_validate({**values, **overrides})
         except ValidationError as error:
-            faults = [
-                f"{fault['loc'][0]}: {fault['msg'].removeprefix('Value error, ')}" for fault in error.errors()
-            ]
+            faults = [f"{fault['loc'][0]}: {fault['msg'].removeprefix('Value error, ')}" for fault in error.errors()]
             raise BadSetting("bad setting: " + "; ".join(faults)) from None
 
     @property
