@@ -90,6 +90,21 @@ def refused(job: Job, *, cause: Cause, error: str, due_at: float, counted: bool)
     )
 
 
+def not_sent(job: Job, *, error: str, due_at: float) -> Move:
+    """The POST provably never left this machine: as if it had not been tried, but the breaker hears of it."""
+    record = {"outcome": "not_sent", "cause": Cause.TRANSIENT, "error": error}
+    return _move(
+        job,
+        State.SUBMITTING,
+        State.QUEUED,
+        due_at=due_at,
+        cause=Cause.TRANSIENT,
+        error=error,
+        why="not_sent",
+        record=record,
+    )
+
+
 def proven_absent(job: Job, *, due_at: float) -> Move:
     """A create whose reply was lost is not in the provider's list and can no longer get there: nothing was paid."""
     return _move(job, State.SUBMITTING, State.QUEUED, due_at=due_at, why="absent", record={"outcome": "absent"})
@@ -147,8 +162,12 @@ def stored(job: Job, *, images: Sequence[Image]) -> Move:
     )
 
 
-def gave_up(job: Job, *, cause: Cause, error: str, images: Sequence[Image] = (), at: float) -> Move:
+def gave_up(
+    job: Job, *, cause: Cause, error: str, at: float, images: Sequence[Image] = (), is_copied: bool = False
+) -> Move:
     """Final, with a cause. Images that did come are kept; outputs not yet copied stay known for a free retry."""
+    record: dict[str, Any] = {"outcome": "failed", "cause": cause, "error": error}
+    record |= {"output": None} if is_copied else {}
     return _move(
         job,
         job.state,
@@ -157,7 +176,7 @@ def gave_up(job: Job, *, cause: Cause, error: str, images: Sequence[Image] = (),
         cause=cause,
         error=error,
         images=tuple(images),
-        record={"outcome": "failed", "cause": cause, "error": error},
+        record=record,
     )
 
 

@@ -98,7 +98,7 @@ class Settings(BaseModel):
     on_unknown: Literal["hold", "resubmit"] = Field(
         "hold",
         alias="IMAGEJOBS_ON_UNKNOWN",
-        description="a create without a reply at a provider without a list: hold it, or submit it again and count the risk",
+        description="a lost reply at a provider without a list: hold the job, or submit it again and count the risk",
     )
     max_image_bytes: int = Field(
         64 * 2**20,
@@ -154,9 +154,10 @@ class Settings(BaseModel):
 
     @classmethod
     def read(cls, environ: Mapping[str, str], **overrides: Any) -> Self:
-        """The settings in `environ`; `overrides` are by variable name and win. Raises BadSetting naming variable and way out.
+        """The settings in `environ`; `overrides` are by variable name and win.
 
-        The value itself is not repeated: a URL may hold a password, and a token never belongs on a screen.
+        Raises BadSetting naming the variable and the way out. The value itself is not repeated: a URL may hold
+        a password, and a token never belongs on a screen.
         """
         known = {field.alias for field in cls.model_fields.values()}
         values = {name: value for name, value in environ.items() if name in known and value != ""}

@@ -1,0 +1,65 @@
+"""How the submit queue is kept short and fair: pure arithmetic over the batches that have something to send."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+AHEAD_SECONDS = (
+    1.5  # how much of the allowance waits in Redis: enough to bridge a feed turn, short enough for newcomers
+)
+FEWEST_AHEAD = 16  # below this, a slow account would leave workers idle between two turns
+MOST_AHEAD = 2000  # without a limit: what a few workers claim between two turns
+CREDIT = 200.0  # places that a batch which was held back may catch up, and no more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contender:
+    """A batch with queued jobs: `served` is how many places it has had, over its weight."""
+
+    batch_id: int
+    weight: float
+    priority: int
+    served: float
+
+
+def places_ahead(creates_per_minute: float) -> int:
+    """How many jobs may be on the submit queue or in a worker's hands, unsent, at once (0 a minute: unlimited)."""
+    if creates_per_minute == 0:
+        return MOST_AHEAD
+    return int(min(MOST_AHEAD, max(FEWEST_AHEAD, creates_per_minute / 60 * AHEAD_SECONDS)))
+
+
+def specs_per_message(creates_per_minute: float) -> int:
+    """How many jobs one message names: a message should not hold more than a fraction of a second's allowance."""
+    if creates_per_minute == 0:
+        return 8
+    return int(min(8, max(1, creates_per_minute / 60 / 10)))
+
+
+def share(contenders: Sequence[Contender], places: int) -> dict[int, int]:
+    """How many places each batch gets: the highest priority first, within it by weight (start-time fair queueing)."""
+    if not contenders or places <= 0:
+        return {}
+    top = max(batch.priority for batch in contenders)
+    tier = [batch for batch in contenders if batch.priority == top]
+    floor = max(batch.served for batch in tier) - CREDIT
+    clock = [(max(batch.served, floor), batch.batch_id, batch.weight) for batch in tier]
+    heapq.heapify(clock)
+    given: dict[int, int] = {}
+    for _ in range(places):
+        served, batch_id, weight = clock[0]
+        given[batch_id] = given.get(batch_id, 0) + 1
+        heapq.heapreplace(clock, (served + 1 / weight, batch_id, weight))
+    return given
+
+
+def interleave(turns: dict[int, list[int]]) -> list[int]:
+    """The jobs of several batches in one order, each spread evenly, so that nobody's stand behind all of another's."""
+    placed = [
+        ((position + 0.5) / len(jobs), batch_id, job)
+        for batch_id, jobs in turns.items()
+        for position, job in enumerate(jobs)
+    ]
+    return [job for _, _, job in sorted(placed)]

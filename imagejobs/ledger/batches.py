@@ -1,0 +1,135 @@
+"""Batches: making and filling them, pausing, and closing them once every job is final."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from imagejobs.breaker import probe_after
+from imagejobs.job import Batch, Spec, canonical_json
+from imagejobs.ledger.engine import Database
+from imagejobs.ledger.rows import batch_of
+from imagejobs.ledger.tables import batches, jobs
+from imagejobs.states import LIVE, State
+
+
+class Batches:
+    """What concerns a batch as a whole."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def create(self, key: str, *, facts: Mapping[str, Any], now: float) -> Batch | None:
+        """A new batch, still shut: nothing is sent before `open`. None when the key is taken.
+
+        `facts`: account, store, rows_digest, and optionally weight, priority, not_before.
+        """
+        try:
+            with self._database.write() as connection:
+                connection.execute(insert(batches).values(key=key, created_at=now, **facts))
+        except IntegrityError:
+            return None
+        return self.get(key)
+
+    def add(self, batch_id: int, specs: Sequence[Spec], *, max_tries: int, now: float) -> None:
+        """Write these specs as queued jobs, in one transaction."""
+        rows = [_job_row(batch_id, spec, max_tries, now) for spec in specs]
+        with self._database.write() as connection:
+            connection.execute(insert(jobs), rows)
+            grown = {"total": batches.c.total + len(rows), "queued": batches.c.queued + len(rows)}
+            connection.execute(update(batches).where(batches.c.id == batch_id).values(**grown))
+
+    def open(self, batch_id: int, *, now: float) -> None:
+        """All rows are in: from now on its jobs are sent. It starts level with the others at the fair clock."""
+        level = select(func.coalesce(func.max(batches.c.served), 0.0)).where(batches.c.closed_at.is_(None))
+        with self._database.write() as connection:
+            start = connection.execute(level).scalar_one()
+            values = {"opened_at": now, "last_moved_at": now, "served": start}
+            connection.execute(
+                update(batches).where(batches.c.id == batch_id, batches.c.opened_at.is_(None)).values(**values)
+            )
+
+    def discard(self, batch_id: int) -> None:
+        """Forget a batch whose submit died before it was opened. Nothing of it was ever sent."""
+        with self._database.write() as connection:
+            shut = batches.c.id == batch_id, batches.c.opened_at.is_(None)
+            if connection.execute(delete(batches).where(*shut)).rowcount:
+                connection.execute(delete(jobs).where(jobs.c.batch_id == batch_id))
+
+    def get(self, key: str) -> Batch | None:
+        """The batch of that key; its counts come from its own row, whatever its size."""
+        with self._database.read() as connection:
+            row = connection.execute(select(batches).where(batches.c.key == key)).one_or_none()
+        return None if row is None else batch_of(row)
+
+    def rows_digest(self, batch_id: int) -> str:
+        """The digest of the rows that the batch was made of."""
+        with self._database.read() as connection:
+            return str(connection.execute(select(batches.c.rows_digest).where(batches.c.id == batch_id)).scalar_one())
+
+    def all(self) -> list[Batch]:
+        """Every batch, the newest first."""
+        with self._database.read() as connection:
+            return [batch_of(row) for row in connection.execute(select(batches).order_by(batches.c.id.desc()))]
+
+    def unfinished(self, account: str) -> list[Batch]:
+        """The account's opened batches that are not closed."""
+        mine = batches.c.account == account, batches.c.closed_at.is_(None), batches.c.opened_at.is_not(None)
+        with self._database.read() as connection:
+            return [batch_of(row) for row in connection.execute(select(batches).where(*mine).order_by(batches.c.id))]
+
+    def pause(self, batch_id: int, *, kind: str, reason: str, now: float) -> bool:
+        """Send nothing more of it. A person's pause (`user`) ends by `resume` only, the others by a probe too."""
+        free = [batches.c.id == batch_id, batches.c.closed_at.is_(None)]
+        free += [] if kind == "user" else [batches.c.paused.is_(None)]
+        probe_at = None if kind == "user" else now + probe_after(0)
+        values = {"paused": reason, "paused_kind": kind, "probe_at": probe_at, "probe_job": None, "probes": 0}
+        with self._database.write() as connection:
+            return connection.execute(update(batches).where(*free).values(**values)).rowcount == 1
+
+    def resume(self, batch_id: int) -> bool:
+        """Send again. False when it was not paused."""
+        paused = batches.c.id == batch_id, batches.c.paused.is_not(None)
+        values = {"paused": None, "paused_kind": None, "probe_at": None, "probe_job": None, "probes": 0, "streak": 0}
+        with self._database.write() as connection:
+            return connection.execute(update(batches).where(*paused).values(**values)).rowcount == 1
+
+    def start_closing(self, batch_id: int, *, now: float, lease_until: float) -> bool:
+        """Take the closing of a batch in hand; one closer at a time, and only when every job is final."""
+        idle = [batches.c[state.value] == 0 for state in sorted(LIVE)]
+        mine = batches.c.id == batch_id, batches.c.closed_at.is_(None), batches.c.closing_until <= now, *idle
+        with self._database.write() as connection:
+            values = {"closing_until": lease_until}
+            return connection.execute(update(batches).where(*mine).values(**values)).rowcount == 1
+
+    def finish_closing(self, batch: Batch, *, now: float) -> bool:
+        """Closed, unless a retry has reopened it since `batch` was read: then the marker must go away again."""
+        same = batches.c.id == batch.id, batches.c.generation == batch.generation, batches.c.closed_at.is_(None)
+        values = {"closed_at": now, "closing_until": 0.0, "paused": None, "paused_kind": None, "probe_at": None}
+        with self._database.write() as connection:
+            return connection.execute(update(batches).where(*same).values(**values)).rowcount == 1
+
+    def put_off_closing(self, batch_id: int, *, until: float) -> None:
+        """The closing did not work (a store that refuses): try again then."""
+        with self._database.write() as connection:
+            connection.execute(update(batches).where(batches.c.id == batch_id).values(closing_until=until))
+
+
+def _job_row(batch_id: int, spec: Spec, max_tries: int, now: float) -> dict[str, Any]:
+    return {
+        "batch_id": batch_id,
+        "row_id": spec.id,
+        "line": spec.line,
+        "state": State.QUEUED.value,
+        "version": spec.version,
+        "input": canonical_json(spec.input),
+        "tags": canonical_json(spec.tags) if spec.tags else None,
+        "outputs": spec.outputs,
+        "due_at": now,
+        "hinted": 0,
+        "attempt": 0,
+        "tries_left": max_tries,
+    }

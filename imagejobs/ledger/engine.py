@@ -1,0 +1,154 @@
+"""The door to the database: SQLite (one machine) or PostgreSQL (a fleet), from one code path.
+
+SQLite runs in WAL mode with synchronous=FULL: an intent that power loss could undo would be paid for twice.
+Writers of one process take turns at a lock of ours, since SQLite's own waiting is a sleep-and-retry; every write begins
+with BEGIN IMMEDIATE, so that a transaction never fails half-way for want of the write lock.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from imagejobs.errors import BadSetting
+
+SCHEMA = "0001"  # the newest migration; a test holds it against the folder
+BUSY_SECONDS = 30  # how long a write waits for another process's; longer than any transaction of ours
+OLDEST_SQLITE = (3, 35)  # RETURNING
+
+
+class Database:
+    """Connections and transactions. `read` sees a snapshot, `write` is one transaction, committed at its end."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = _engine(url)
+        self.is_sqlite = self.engine.dialect.name == "sqlite"
+        self._writer = self.engine.execution_options(writes=True)
+        self._turn: AbstractContextManager[Any] = threading.Lock() if self.is_sqlite else nullcontext()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that only reads."""
+        with self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that may write; rolled back when the block raises."""
+        with self._turn, self._writer.begin() as connection:
+            yield connection
+
+    def now(self) -> float:
+        """The database's own clock, seconds since the epoch: one clock for a fleet whose hosts disagree."""
+        query = (
+            "SELECT (julianday('now') - 2440587.5) * 86400.0"
+            if self.is_sqlite
+            else "SELECT extract(epoch FROM clock_timestamp())"
+        )
+        with self.read() as connection:
+            return float(connection.execute(text(query)).scalar_one())
+
+    def close(self) -> None:
+        """Give every pooled connection back."""
+        self.engine.dispose()
+
+    def upgrade(self) -> None:
+        """Bring the schema to this version. Raises BadSetting for a database that a newer version has made."""
+        found = self.schema()
+        if found == SCHEMA:
+            return
+        if found is not None and found > SCHEMA:
+            raise BadSetting(
+                f"the ledger's schema is {found}, this imagejobs knows {SCHEMA}: a newer version has upgraded it; "
+                "install that version here too"
+            )
+        _migrate(self)
+
+    def schema(self) -> str | None:
+        """The schema's version, none for an empty database. Raises BadSetting when it cannot be reached."""
+        try:
+            with self.read() as connection:
+                if not self.engine.dialect.has_table(connection, "alembic_version"):
+                    return None
+                return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        except DBAPIError as error:
+            raise BadSetting(f"the ledger at {self.shown} cannot be opened: {_first_line(error)}") from None
+
+    @property
+    def shown(self) -> str:
+        """The URL without its password."""
+        return self.engine.url.render_as_string(hide_password=True)
+
+
+def _first_line(error: DBAPIError) -> str:
+    return str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
+
+
+def _engine(url: str) -> Engine:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise BadSetting("DATABASE_URL is no database URL: it looks like postgresql+psycopg://user@host/name") from None
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite(url, parsed.database or "")
+    return create_engine(
+        url, pool_size=8, max_overflow=24, pool_pre_ping=True, pool_recycle=600, connect_args=_POSTGRES
+    )
+
+
+# A dead network must end as an error, not as a thread that waits for ever: 3 keepalive probes, 5 s apart, after 10 s.
+_POSTGRES = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+    "application_name": "imagejobs",
+}
+
+
+def _sqlite(url: str, path: str) -> Engine:
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise BadSetting(f"this Python's SQLite is {sqlite3.sqlite_version}; imagejobs needs 3.35 or later")
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadSetting(f"the ledger's folder {Path(path).parent} cannot be made: {error.strerror}") from None
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, pool_size=8, max_overflow=24)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-16000"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+_UPGRADE_LOCK = 7_263_811  # any number, the same in every process: PostgreSQL's advisory lock for upgrades
+
+
+def _migrate(database: Database) -> None:
+    from alembic import command  # slow to import, and needed once in a database's life
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    with database.write() as connection:
+        if not database.is_sqlite:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
+        config.attributes["connection"] = connection
+        command.upgrade(config, SCHEMA)

@@ -1,0 +1,65 @@
+"""From rows to records: the one place that knows how a job, an attempt and a batch are read back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy import Row, Select, and_, select
+
+from imagejobs.job import Batch, Job
+from imagejobs.ledger.tables import attempts, batches, jobs
+from imagejobs.states import State
+
+
+def job_query() -> Select[Any]:
+    """Jobs with their batch's key and what their current attempt knows."""
+    current = and_(attempts.c.job_id == jobs.c.id, attempts.c.number == jobs.c.attempt)
+    return (
+        select(
+            jobs.c.id,
+            jobs.c.batch_id,
+            batches.c.key.label("batch"),
+            jobs.c.row_id,
+            jobs.c.state,
+            jobs.c.version,
+            jobs.c.input,
+            jobs.c.outputs,
+            jobs.c.attempt,
+            jobs.c.tries_left,
+            jobs.c.due_at,
+            jobs.c.cancel_requested,
+            attempts.c.intent_at,
+            attempts.c.prediction_id,
+            attempts.c.output,
+            attempts.c.completed_at,
+            attempts.c.expires_at,
+            attempts.c.copy_tries,
+        )
+        .join(batches, batches.c.id == jobs.c.batch_id)
+        .outerjoin(attempts, current)
+    )
+
+
+def job_of(row: Row[Any]) -> Job:
+    """One row of `job_query`."""
+    facts = dict(row._mapping)
+    return Job(
+        **{
+            **facts,
+            "state": State(row.state),
+            "input": json.loads(row.input),
+            "cancel_requested": bool(row.cancel_requested),
+            "output": tuple(json.loads(row.output)) if row.output else (),
+            "copy_tries": row.copy_tries or 0,
+        }
+    )
+
+
+def batch_of(row: Row[Any]) -> Batch:
+    """One row of the batches table."""
+    names = Batch.__dataclass_fields__.keys() - {"counts", "finished_at"}
+    facts = {name: getattr(row, name) for name in names}
+    counts = {state: getattr(row, state.value) for state in State}
+    live = sum(counts[state] for state in (State.QUEUED, State.SUBMITTING, State.RUNNING, State.STORING))
+    return Batch(**facts, counts=counts, finished_at=row.last_moved_at if live == 0 else None)

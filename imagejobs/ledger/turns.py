@@ -1,0 +1,131 @@
+"""Turns: which queued jobs are sent for next, and what becomes of messages that nobody heard of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, func, select, text, update
+
+from imagejobs import breaker
+from imagejobs.feed import Contender, interleave, share
+from imagejobs.ledger.engine import Database
+from imagejobs.ledger.tables import HINTED, WAITING, attempts, batches, jobs
+
+# Written out, not bound: a partial index serves a query only if the text of its condition is there to see.
+IS_WAITING = text("jobs." + WAITING.replace("AND ", "AND jobs."))
+IS_HINTED = text("jobs." + HINTED.replace("AND ", "AND jobs."))
+IS_STORING = text("jobs.state = 'storing'")
+
+
+class Turns:
+    """The ledger's side of the feed. A job that is named in a message is `hinted` until the message is overdue."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def outstanding(self, account: str) -> int:
+        """How many queued jobs are named by a message that has not been acted upon."""
+        mine = select(func.count()).select_from(jobs.join(batches, batches.c.id == jobs.c.batch_id))
+        with self._database.read() as connection:
+            return int(connection.execute(mine.where(IS_HINTED, batches.c.account == account)).scalar_one())
+
+    def take(self, account: str, *, places: int, now: float, resend_at: float) -> list[int]:
+        """Choose up to `places` queued jobs by fair share and mark them as sent for. Returns their ids, interleaved."""
+        with self._database.write() as connection:
+            contenders = _contenders(connection, account, now)
+            turns: dict[int, list[int]] = {}
+            while places > 0 and contenders:
+                empty = set()
+                for batch_id, wanted in share(contenders, places).items():
+                    got = _mark(connection, batch_id, limit=wanted, now=now, resend_at=resend_at)
+                    turns.setdefault(batch_id, []).extend(got)
+                    places -= len(got)
+                    if len(got) < wanted:
+                        empty.add(batch_id)
+                if not empty:
+                    break
+                contenders = [batch for batch in contenders if batch.batch_id not in empty]
+            _charge(connection, turns)
+            return interleave(turns)
+
+    def take_probes(self, account: str, *, now: float, resend_at: float) -> list[int]:
+        """One job of each batch whose pause is due for a probe. The next probe comes after twice the time."""
+        due = batches.c.account == account, batches.c.queued > 0, batches.c.probe_at <= now
+        with self._database.write() as connection:
+            probing = connection.execute(select(batches.c.id, batches.c.probes).where(*due)).all()
+            return [job for batch in probing for job in _probe(connection, batch, now, resend_at)]
+
+    def take_copies(self, account: str, *, limit: int, now: float, resend_at: float) -> list[int]:
+        """Copies that nobody has in hand: put off until now, or their message lost. The first to expire come first."""
+        chosen = (
+            select(jobs.c.id)
+            .join(batches, batches.c.id == jobs.c.batch_id)
+            .join(attempts, (attempts.c.job_id == jobs.c.id) & (attempts.c.number == jobs.c.attempt))
+            .where(IS_STORING, jobs.c.due_at <= now, batches.c.account == account)
+            .order_by(attempts.c.expires_at, jobs.c.id)
+            .limit(limit)
+            .with_for_update(skip_locked=True, of=jobs)
+        )
+        marked = update(jobs).where(jobs.c.id.in_(chosen)).values(hinted=1, due_at=resend_at).returning(jobs.c.id)
+        with self._database.write() as connection:
+            return sorted(row.id for row in connection.execute(marked))
+
+    def give_back(self, job_ids: list[int], *, now: float, due_at: float | None = None) -> None:
+        """These were sent for and not claimed (no room, no broker): let the next turn have them."""
+        with self._database.write() as connection:
+            still = jobs.c.id.in_(job_ids), IS_HINTED
+            connection.execute(update(jobs).where(*still).values(hinted=0, due_at=due_at or now))
+
+    def forget_overdue(self, *, now: float) -> int:
+        """Messages that nobody acted upon in time are taken for lost: their jobs wait for a turn again."""
+        with self._database.write() as connection:
+            overdue = update(jobs).where(IS_HINTED, jobs.c.due_at <= now).values(hinted=0)
+            return int(connection.execute(overdue).rowcount)
+
+    def forget_all(self, *, now: float) -> int:
+        """Redis has lost its memory: every message is taken for lost at once, copies first of all."""
+        with self._database.write() as connection:
+            queued = update(jobs).where(IS_HINTED).values(hinted=0, due_at=now)
+            copies = update(jobs).where(IS_STORING, jobs.c.hinted == 1)
+            return sum(connection.execute(lost).rowcount for lost in (queued, copies.values(hinted=0, due_at=now)))
+
+
+def _contenders(connection: Connection, account: str, now: float) -> list[Contender]:
+    columns = batches.c.id.label("batch_id"), batches.c.weight, batches.c.priority, batches.c.served
+    runnable = (
+        batches.c.account == account,
+        batches.c.closed_at.is_(None),
+        batches.c.opened_at.is_not(None),
+        batches.c.paused.is_(None),
+        batches.c.not_before <= now,
+        batches.c.queued > 0,
+    )
+    return [Contender(**row._mapping) for row in connection.execute(select(*columns).where(*runnable))]
+
+
+def _mark(connection: Connection, batch_id: int, *, limit: int, now: float, resend_at: float) -> list[int]:
+    chosen = (
+        select(jobs.c.id)
+        .where(jobs.c.batch_id == batch_id, IS_WAITING, jobs.c.due_at <= now)
+        .order_by(jobs.c.due_at, jobs.c.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    marked = update(jobs).where(jobs.c.id.in_(chosen)).values(hinted=1, due_at=resend_at).returning(jobs.c.id)
+    return sorted(row.id for row in connection.execute(marked))
+
+
+def _charge(connection: Connection, turns: dict[int, list[int]]) -> None:
+    for batch_id, taken in sorted(turns.items()):
+        if taken:
+            served = batches.c.served + len(taken) / batches.c.weight
+            connection.execute(update(batches).where(batches.c.id == batch_id).values(served=served))
+
+
+def _probe(connection: Connection, batch: Any, now: float, resend_at: float) -> list[int]:
+    taken = _mark(connection, batch.id, limit=1, now=now, resend_at=resend_at)
+    probe = {"probe_at": now + breaker.probe_after(batch.probes + 1), "probes": batch.probes + 1}
+    probe |= {"probe_job": taken[0]} if taken else {}
+    still = batches.c.id == batch.id, batches.c.probes == batch.probes, batches.c.probe_at.is_not(None)
+    connection.execute(update(batches).where(*still).values(**probe))
+    return taken

@@ -1,0 +1,122 @@
+"""What others read from the ledger: what is in flight, and the rows that manifests and reports are made of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import Select, and_, delete, func, insert, select, text, tuple_
+
+from imagejobs.job import Job
+from imagejobs.ledger.engine import Database
+from imagejobs.ledger.rows import job_of, job_query
+from imagejobs.ledger.tables import attempts, batches, images, jobs, schemas
+from imagejobs.states import State
+
+PAGE = 2000  # rows held in memory at once, whatever the size of a batch
+
+
+class Views:
+    """Reads only, but for the cache of model schemas."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def running(self, account: str) -> list[Job]:
+        """The account's jobs whose prediction is at the provider, the oldest first."""
+        return self._flying(account, State.RUNNING, job_query().order_by(attempts.c.intent_at, jobs.c.id))
+
+    def unknown(self, account: str, *, now: float) -> list[Job]:
+        """Creates whose reply is lost, for which it is time to look them up. The oldest intent first."""
+        due = job_query().where(jobs.c.due_at <= now).order_by(attempts.c.intent_at, jobs.c.id)
+        return self._flying(account, State.SUBMITTING, due)
+
+    def _flying(self, account: str, state: State, query: Select[Any]) -> list[Job]:
+        # The state stands in the text, so that the index on jobs in flight serves the query.
+        with self._database.read() as connection:
+            rows = connection.execute(query.where(text(f"jobs.state = '{state.value}'"), batches.c.account == account))
+            return [job_of(row) for row in rows]
+
+    def known(self, prediction_ids: Sequence[str]) -> set[str]:
+        """Which of these predictions belong to an attempt of ours."""
+        ours = select(attempts.c.prediction_id).where(attempts.c.prediction_id.in_(list(prediction_ids)))
+        with self._database.read() as connection:
+            return set(connection.execute(ours).scalars())
+
+    def nearest_expiry(self, account: str) -> float | None:
+        """When the first of the outputs that wait to be copied dies; none when nothing waits."""
+        current = and_(attempts.c.job_id == jobs.c.id, attempts.c.number == jobs.c.attempt)
+        waiting = select(func.min(attempts.c.expires_at)).join(jobs, current)
+        waiting = waiting.join(batches, batches.c.id == jobs.c.batch_id).where(batches.c.account == account)
+        with self._database.read() as connection:
+            return connection.execute(waiting.where(text("jobs.state = 'storing'"))).scalar()
+
+    def copies_waiting(self, account: str) -> int:
+        """How many finished predictions have not been copied yet."""
+        mine = select(func.coalesce(func.sum(batches.c.storing), 0)).where(batches.c.account == account)
+        with self._database.read() as connection:
+            return int(connection.execute(mine.where(batches.c.closed_at.is_(None))).scalar_one())
+
+    def image_rows(self, batch_id: int) -> Iterator[dict[str, Any]]:
+        """One row an image, in the order of the input: everything the manifest says of it."""
+        current = and_(attempts.c.job_id == jobs.c.id, attempts.c.number == images.c.attempt)
+        query = (
+            select(
+                jobs.c.id.label("job_id"),
+                jobs.c.row_id.label("id"),
+                jobs.c.version,
+                jobs.c.input,
+                jobs.c.tags,
+                *images.c["index", "attempt", "uri", "sha256", "bytes", "width", "height", "content_type", "stored_at"],
+                attempts.c.prediction_id,
+                attempts.c.accepted_at.label("created_at"),
+                attempts.c.completed_at,
+                attempts.c.predict_time_s,
+            )
+            .select_from(jobs.join(images, images.c.job_id == jobs.c.id).outerjoin(attempts, current))
+            .where(jobs.c.batch_id == batch_id)
+        )
+        yield from self._pages(query, (jobs.c.id, *images.c["index"]), ("job_id", "index"))
+
+    def job_rows(self, batch_id: int, state: State | None = None) -> Iterator[dict[str, Any]]:
+        """One row a job, in the order of the input: what was asked, and what became of it."""
+        columns = jobs.c[
+            "id", "row_id", "line", "state", "version", "input", "tags", "outputs", "attempt", "cause", "error"
+        ]
+        query = select(*columns).where(jobs.c.batch_id == batch_id)
+        query = query if state is None else query.where(jobs.c.state == state)
+        yield from self._pages(query, (jobs.c.id,), ("id",))
+
+    def _pages(self, query: Select[Any], keys: Sequence[Any], names: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Keyset pages: each a transaction of its own, so that a long export holds nobody up."""
+        page = query.order_by(*keys).limit(PAGE)
+        last: tuple[Any, ...] | None = None
+        while True:
+            with self._database.read() as connection:
+                after = page if last is None else page.where(tuple_(*keys) > tuple_(*last))
+                rows = [dict(row._mapping) for row in connection.execute(after)]
+            yield from rows
+            if len(rows) < PAGE:
+                return
+            last = tuple(rows[-1][name] for name in names)
+
+    def history(self, batch_id: int, row_id: str) -> list[dict[str, Any]]:
+        """Every attempt of one job, the first one first."""
+        query = select(attempts).join(jobs, jobs.c.id == attempts.c.job_id)
+        query = query.where(jobs.c.batch_id == batch_id, jobs.c.row_id == row_id).order_by(attempts.c.number)
+        with self._database.read() as connection:
+            return [dict(row._mapping) for row in connection.execute(query)]
+
+    def input_schema(self, version: str) -> dict[str, Any] | None:
+        """A model version's input schema, if it was fetched before. Versions never change, so it never goes stale."""
+        with self._database.read() as connection:
+            found = connection.execute(select(schemas.c.input_schema).where(schemas.c.version == version)).scalar()
+        return None if found is None else dict(json.loads(found))
+
+    def keep_input_schema(self, version: str, schema: dict[str, Any], *, now: float) -> None:
+        """Remember a model version's input schema."""
+        with self._database.write() as connection:
+            connection.execute(delete(schemas).where(schemas.c.version == version))
+            row = {"version": version, "input_schema": json.dumps(schema), "fetched_at": now}
+            connection.execute(insert(schemas).values(**row))
