@@ -77,7 +77,7 @@ class Views:
             .select_from(jobs.join(images, images.c.job_id == jobs.c.id).outerjoin(attempts, current))
             .where(jobs.c.batch_id == batch_id)
         )
-        yield from self._pages(query, (jobs.c.id, *images.c["index"]), ("job_id", "index"))
+        yield from self._pages(query, (jobs.c.id, images.c["index"]), ("job_id", "index"))
 
     def job_rows(self, batch_id: int, state: State | None = None) -> Iterator[dict[str, Any]]:
         """One row a job, in the order of the input: what was asked, and what became of it."""

@@ -1,0 +1,62 @@
+"""From the ledger to the queues: keeps the submit queue short and full, and sends again what nobody heard of.
+
+The producer tops the queue up when a batch comes in, workers while they run; both by this same code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from imagejobs.feed import places_ahead, specs_per_message
+from imagejobs.ledger import Ledger
+from imagejobs.queues import BROKER_ERRORS, LOST_MESSAGE_SECONDS, STORE, SUBMIT, Broker
+
+COPIES_PER_MESSAGE = 2  # a slow download should hold back one neighbour at most
+COPIES_AT_ONCE = 400  # overdue copies sent for in one go
+
+
+class Dispatch:
+    """Sends for queued jobs and overdue copies of one account."""
+
+    def __init__(self, ledger: Ledger, broker: Broker, *, account: str) -> None:
+        self._ledger = ledger
+        self._broker = broker
+        self._account = account
+
+    def feed(self, *, creates_per_minute: float, now: float) -> int:
+        """Top the submit queue up to what the allowance will use soon. Returns how many jobs were sent for."""
+        turns = self._ledger.turns
+        resend_at = now + LOST_MESSAGE_SECONDS
+        places = places_ahead(creates_per_minute) - turns.outstanding(self._account)
+        jobs = turns.take(self._account, places=places, now=now, resend_at=resend_at) if places > 0 else []
+        jobs += turns.take_probes(self._account, now=now, resend_at=resend_at)
+        self._send_or_give_back(jobs, size=specs_per_message(creates_per_minute), now=now)
+        return len(jobs)
+
+    def _send_or_give_back(self, jobs: list[int], *, size: int, now: float) -> None:
+        try:
+            self._broker.send(SUBMIT, groups(jobs, size))
+        except BROKER_ERRORS:
+            self._ledger.turns.give_back(jobs, now=now)
+            raise
+
+    def copies(self, job_ids: Sequence[int]) -> None:
+        """Send for copies that a sweep has just found finished. A lost message is made good by `overdue_copies`."""
+        self._broker.send(STORE, groups(job_ids, COPIES_PER_MESSAGE))
+
+    def overdue_copies(self, *, now: float) -> int:
+        """Send again for copies that are due and that nobody has in hand."""
+        resend_at = now + LOST_MESSAGE_SECONDS
+        overdue = self._ledger.turns.take_copies(self._account, limit=COPIES_AT_ONCE, now=now, resend_at=resend_at)
+        self.copies(overdue)
+        return len(overdue)
+
+    def recover(self, *, now: float) -> int:
+        """Take messages that are overdue for lost; all of them when Redis has lost its memory. Returns how many."""
+        turns = self._ledger.turns
+        return turns.forget_all(now=now) if self._broker.has_lost_memory() else turns.forget_overdue(now=now)
+
+
+def groups(job_ids: Sequence[int], size: int) -> list[Sequence[int]]:
+    """The ids in order, cut into groups of at most `size`."""
+    return [job_ids[start : start + size] for start in range(0, len(job_ids), size)]

@@ -1,0 +1,141 @@
+"""The door to Redis: task and queue names, the Celery app both sides use, bulk publishing, and a client for leases.
+
+Celery is transport and worker pool only. A message names jobs by their ledger ids and nothing else: no prompt travels,
+and a message that is lost, doubled, late or forged can only make somebody look at a job that does not need it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+from celery import Celery
+from kombu import Queue
+from kombu.exceptions import KombuError
+
+from imagejobs.errors import BadSetting
+
+PREFIX = "imagejobs:"
+SUBMIT, POLL, STORE, TEND = "imagejobs.submit", "imagejobs.poll", "imagejobs.store", "imagejobs.tend"
+# The order in which a worker looks: a copy before anything else, since finished outputs die within the hour;
+# then looking, then house-keeping, and only then what makes more work.
+IN_ORDER = (STORE, POLL, TEND, SUBMIT)
+
+LOST_MESSAGE_SECONDS = 60.0  # after this, the ledger takes a message for lost and sends another
+VISIBILITY_SECONDS = 120  # after this, Redis hands a dead worker's message to another; both are harmless
+CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 15.0
+
+BROKER_ERRORS = (redis.RedisError, KombuError, OSError)
+
+
+def make_app(redis_url: str, *, threads: int = 16) -> Celery:
+    """The configured Celery app. It connects when first used."""
+    app = Celery("imagejobs", set_as_current=False)
+    app.conf.update(
+        broker_url=_kombu_url(redis_url),
+        broker_transport_options=_TRANSPORT,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_pool_limit=threads,
+        task_queues=[Queue(name) for name in IN_ORDER],
+        task_create_missing_queues=False,
+        task_default_queue=TEND,
+        task_routes={name: {"queue": name} for name in IN_ORDER},
+        task_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        task_acks_late=True,
+        worker_prefetch_multiplier=1,
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+    )
+    return app
+
+
+_TRANSPORT = {
+    "global_keyprefix": PREFIX,
+    "visibility_timeout": VISIBILITY_SECONDS,
+    "unacked_restore_interval": 5,  # kombu's own default is a sweep in 100 seconds
+    "unacked_restore_throttle": 1,
+    "queue_order_strategy": "priority",  # strictly IN_ORDER
+    "priority_steps": [0],  # one Redis list a queue
+    "socket_connect_timeout": CONNECT_SECONDS,
+    "socket_timeout": ANSWER_SECONDS,
+    "socket_keepalive": True,
+}
+
+
+def _kombu_url(redis_url: str) -> str:
+    """kombu writes unix sockets its own way."""
+    return redis_url.replace("unix://", "redis+socket://", 1)
+
+
+class Broker:
+    """Publishing, and a Redis client for the small shared facts (leases, limiter, epoch)."""
+
+    def __init__(self, redis_url: str, *, threads: int = 16) -> None:
+        self.app = make_app(redis_url, threads=threads)
+        self.redis: redis.Redis = redis.Redis.from_url(
+            redis_url,
+            socket_connect_timeout=CONNECT_SECONDS,
+            socket_timeout=ANSWER_SECONDS,
+            socket_keepalive=not redis_url.startswith("unix://"),
+            health_check_interval=30,
+            decode_responses=True,
+        )
+        self.shown = _without_password(redis_url)
+
+    def send(self, task: str, groups: Sequence[Sequence[int]]) -> None:
+        """One message a group of job ids, pipelined. Raises one of BROKER_ERRORS; what was sent by then stays sent."""
+        with self.app.producer_pool.acquire(block=True, timeout=ANSWER_SECONDS) as producer, producer.batch(500):
+            for group in groups:
+                self._publish(producer, task, [list(group)])
+
+    def nudge(self, task: str) -> None:
+        """One message without jobs, for the sweeps."""
+        with self.app.producer_pool.acquire(block=True, timeout=ANSWER_SECONDS) as producer:
+            self._publish(producer, task, [])
+
+    def _publish(self, producer: Any, task: str, args: list[Any]) -> None:
+        self.app.send_task(
+            task, args=args, producer=producer, queue=task, retry=False, ignore_result=True, argsrepr="", kwargsrepr=""
+        )
+
+    def has_lost_memory(self) -> bool:
+        """True once after Redis was flushed, replaced or started empty: its messages are gone, so send them anew."""
+        return bool(self.redis.set(PREFIX + "epoch", "1", nx=True))
+
+    def check(self) -> dict[str, str]:
+        """Facts for `doctor`. Raises BadSetting with the way out when Redis cannot be reached or used."""
+        try:
+            server: Any = self.redis.info("server")
+            memory: Any = self.redis.info("memory")
+            persistence: Any = self.redis.info("persistence")
+        except redis.AuthenticationError as error:
+            raise BadSetting(f"Redis at {self.shown} refused the password in REDIS_URL: {error}") from None
+        except redis.RedisError as error:
+            raise BadSetting(f"Redis at {self.shown} cannot be reached ({error}): start it, or set REDIS_URL") from None
+        return {
+            "version": str(server.get("valkey_version", server["redis_version"])),
+            "aof": "on" if persistence["aof_enabled"] else "off",
+            "eviction": str(memory["maxmemory_policy"]),
+        }
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.redis.close()
+        self.app.close()
+
+
+def _without_password(redis_url: str) -> str:
+    parts = urlsplit(redis_url)
+    return (
+        f"{parts.scheme}://{parts.hostname}:{parts.port or 6379}{parts.path}"
+        if parts.hostname
+        else f"unix:{parts.path}"
+    )
