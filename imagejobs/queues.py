@@ -17,7 +17,7 @@ from kombu.exceptions import KombuError
 
 from imagejobs.errors import BadSetting
 
-PREFIX = "imagejobs:"
+
 SUBMIT, POLL, STORE, TEND = "imagejobs.submit", "imagejobs.poll", "imagejobs.store", "imagejobs.tend"
 # The order in which a worker looks: a copy before anything else, since finished outputs die within the hour;
 # then looking, then house-keeping, and only then what makes more work.
@@ -30,12 +30,17 @@ CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 15.0
 BROKER_ERRORS = (redis.RedisError, KombuError, OSError)
 
 
-def make_app(redis_url: str, *, threads: int = 16) -> Celery:
+def key_prefix(account: str) -> str:
+    """What every Redis key of an account begins with: queues, leases and limiter of two accounts never meet."""
+    return f"imagejobs:{account}:"
+
+
+def make_app(redis_url: str, *, account: str, threads: int = 16) -> Celery:
     """The configured Celery app. It connects when first used."""
     app = Celery("imagejobs", set_as_current=False)
     app.conf.update(
         broker_url=_kombu_url(redis_url),
-        broker_transport_options=_TRANSPORT,
+        broker_transport_options={**_TRANSPORT, "global_keyprefix": key_prefix(account)},
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_pool_limit=threads,
@@ -58,7 +63,6 @@ def make_app(redis_url: str, *, threads: int = 16) -> Celery:
 
 
 _TRANSPORT = {
-    "global_keyprefix": PREFIX,
     "visibility_timeout": VISIBILITY_SECONDS,
     "unacked_restore_interval": 5,  # kombu's own default is a sweep in 100 seconds
     "unacked_restore_throttle": 1,
@@ -78,8 +82,9 @@ def _kombu_url(redis_url: str) -> str:
 class Broker:
     """Publishing, and a Redis client for the small shared facts (leases, limiter, epoch)."""
 
-    def __init__(self, redis_url: str, *, threads: int = 16) -> None:
-        self.app = make_app(redis_url, threads=threads)
+    def __init__(self, redis_url: str, *, account: str, threads: int = 16) -> None:
+        self.prefix = key_prefix(account)
+        self.app = make_app(redis_url, account=account, threads=threads)
         self.redis: redis.Redis = redis.Redis.from_url(
             redis_url,
             socket_connect_timeout=CONNECT_SECONDS,
@@ -108,7 +113,7 @@ class Broker:
 
     def has_lost_memory(self) -> bool:
         """True once after Redis was flushed, replaced or started empty: its messages are gone, so send them anew."""
-        return bool(self.redis.set(PREFIX + "epoch", "1", nx=True))
+        return bool(self.redis.set(self.prefix + "epoch", "1", nx=True))
 
     def check(self) -> dict[str, str]:
         """Facts for `doctor`. Raises BadSetting with the way out when Redis cannot be reached or used."""
