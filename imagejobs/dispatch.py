@@ -23,11 +23,11 @@ class Dispatch:
         self._broker = broker
         self._account = account
 
-    def feed(self, *, creates_per_minute: float, now: float) -> int:
-        """Top the submit queue up to what the allowance will use soon. Returns how many jobs were sent for."""
+    def feed(self, *, creates_per_minute: float, now: float, share: float = 1.0) -> int:
+        """Top the submit queue up to what `share` of the allowance will use soon. Returns how many were sent for."""
         turns = self._ledger.turns
         resend_at = now + LOST_MESSAGE_SECONDS
-        places = places_ahead(creates_per_minute) - turns.outstanding(self._account)
+        places = int(places_ahead(creates_per_minute) * share) - turns.outstanding(self._account)
         jobs = turns.take(self._account, places=places, now=now, resend_at=resend_at) if places > 0 else []
         jobs += turns.take_probes(self._account, now=now, resend_at=resend_at)
         self._send_or_give_back(jobs, size=specs_per_message(creates_per_minute), now=now)

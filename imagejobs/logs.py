@@ -1,4 +1,4 @@
-"""One log stream: structlog's events and everybody else's records (Celery's too), as JSON lines or, on a terminal, text.
+"""One log stream: structlog's events and everybody else's records (Celery's too), JSON lines or, on a terminal, text.
 
 Events are names in snake_case with facts beside them; `batch`, `job_id` and `prediction_id` are bound as context.
 No prompt and no token is ever logged: stages log ids, and what looks like a bearer is taken out at the last step.

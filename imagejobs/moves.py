@@ -90,9 +90,23 @@ def refused(job: Job, *, cause: Cause, error: str, due_at: float, counted: bool)
     )
 
 
-def not_sent(job: Job, *, error: str, due_at: float) -> Move:
+def not_sent(job: Job, *, cause: Cause, error: str, due_at: float) -> Move:
     """The POST provably never left this machine: as if it had not been tried, but the breaker hears of it."""
-    record = {"outcome": "not_sent", "cause": Cause.TRANSIENT, "error": error}
+    record = {"outcome": "not_sent", "cause": cause, "error": error}
+    return _move(
+        job,
+        State.SUBMITTING,
+        State.QUEUED,
+        due_at=due_at,
+        cause=cause,
+        error=error,
+        why="not_sent",
+        record=record,
+    )
+
+
+def proven_absent(job: Job, *, error: str, due_at: float) -> Move:
+    """A create whose reply was lost is not in the provider's list and can no longer get there: nothing was paid."""
     return _move(
         job,
         State.SUBMITTING,
@@ -100,14 +114,9 @@ def not_sent(job: Job, *, error: str, due_at: float) -> Move:
         due_at=due_at,
         cause=Cause.TRANSIENT,
         error=error,
-        why="not_sent",
-        record=record,
+        why="absent",
+        record={"outcome": "absent"},
     )
-
-
-def proven_absent(job: Job, *, due_at: float) -> Move:
-    """A create whose reply was lost is not in the provider's list and can no longer get there: nothing was paid."""
-    return _move(job, State.SUBMITTING, State.QUEUED, due_at=due_at, why="absent", record={"outcome": "absent"})
 
 
 def assumed_absent(job: Job, *, due_at: float) -> Move:

@@ -17,7 +17,6 @@ from kombu.exceptions import KombuError
 
 from imagejobs.errors import BadSetting
 
-
 SUBMIT, POLL, STORE, TEND = "imagejobs.submit", "imagejobs.poll", "imagejobs.store", "imagejobs.tend"
 # The order in which a worker looks: a copy before anything else, since finished outputs die within the hour;
 # then looking, then house-keeping, and only then what makes more work.

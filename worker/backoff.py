@@ -10,7 +10,7 @@ Dice = Callable[[], float]  # a number in [0, 1), like random.random
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backoff:
-    """Waits between `floor_seconds` and `floor_seconds + min(cap, base × 2^tries)`, evenly spread.
+    """Waits between `floor_seconds` and `floor_seconds + min(cap, base * 2^tries)`, evenly spread.
 
     Full jitter spreads a herd that failed together; the floor keeps an unlucky throw from hammering.
     """

@@ -1,7 +1,7 @@
 """What a stage says should happen with a job. A stage returns one of these; `settle` turns it into a move.
 
 Ways to advance: Accepted, Answered, Finished, Stored. Ways not to: Wait (not yet, burns nothing), Retry (back to the
-queue), GiveUp (final), Unsent, Unknown, Held, Canceled.
+queue), GiveUp (final), Unsent, Unknown, Absent, Held, Canceled.
 """
 
 from __future__ import annotations
@@ -77,6 +77,7 @@ class Unsent:
 
     error: str
     after_seconds: float
+    cause: Cause = Cause.TRANSIENT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +85,14 @@ class Unknown:
     """The create's reply was lost: the job stays `submitting` until it has been looked up."""
 
     error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Absent:
+    """A create without a reply is not at the provider; if not `is_proven`, the owner has chosen to take the risk."""
+
+    error: str
+    is_proven: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,4 +108,4 @@ class Canceled:
     """The provider confirms what a person asked for."""
 
 
-Outcome = Accepted | Answered | Finished | Stored | Wait | Retry | GiveUp | Unsent | Unknown | Held | Canceled
+Outcome = Accepted | Answered | Finished | Stored | Wait | Retry | GiveUp | Unsent | Unknown | Absent | Held | Canceled

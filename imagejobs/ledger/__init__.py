@@ -6,13 +6,13 @@ from types import TracebackType
 from typing import Self
 
 from imagejobs.ledger.batches import Batches
-from imagejobs.ledger.engine import Database
+from imagejobs.ledger.engine import LEDGER_ERRORS, Database
 from imagejobs.ledger.steering import Steering
 from imagejobs.ledger.transitions import Transitions
 from imagejobs.ledger.turns import Turns
 from imagejobs.ledger.views import Views
 
-__all__ = ["Ledger"]
+__all__ = ["LEDGER_ERRORS", "Ledger"]
 
 
 class Ledger:

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from imagejobs.errors import BadSetting
 
+LEDGER_ERRORS = (OperationalError, InterfaceError, PoolTimeoutError)  # the database is away or busy: it will be back
 SCHEMA = "0001"  # the newest migration; a test holds it against the folder
 BUSY_SECONDS = 30  # how long a write waits for another process's; longer than any transaction of ours
 OLDEST_SQLITE = (3, 35)  # RETURNING

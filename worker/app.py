@@ -1,0 +1,68 @@
+"""Wiring: settings, services, the Celery app with its tasks and its pulse; and how a worker process runs and ends."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import structlog
+from celery.signals import worker_shutting_down
+
+from imagejobs import logs
+from imagejobs.settings import Settings
+from worker import pulse, tasks
+from worker.services import Services, open_services
+
+GRACE_SECONDS = 25.0  # a copy or a create in hand may finish; container platforms kill after 30
+
+log = structlog.get_logger("imagejobs.worker")
+
+
+def work(settings: Settings) -> int:
+    """Run one worker process until it is told to stop. Raises BadSetting when a door does not open."""
+    logs.configure(level=settings.log_level)
+    services = open_services(settings)
+    app = services.broker.app
+    clock = tasks.register(app, services, threads=settings.threads)
+    app.steps["worker"].add(pulse.step(clock))
+    _end_in_time()
+    _announce(services)
+    worker = app.Worker(
+        pool="threads", concurrency=settings.threads, without_gossip=True, without_mingle=True, without_heartbeat=True
+    )
+    worker.start()
+    services.close()
+    return int(worker.exitcode or 0)
+
+
+def _announce(services: Services) -> None:
+    settings = services.settings
+    log.info(
+        "worker_starts",
+        account=services.account,
+        redis=services.broker.shown,
+        ledger=services.ledger.database.shown,
+        store=settings.store_url,
+        threads=settings.threads,
+    )
+
+
+def _end_in_time() -> None:
+    """From the order to stop on, a thread watches the clock: a call that hangs must not hold the process for ever.
+
+    Celery's own warm shutdown (no new messages, running tasks finish) goes on beside it, and is mostly over in a second.
+    """
+    stopping = threading.Event()
+
+    def begin(**_: object) -> None:
+        stopping.set()
+
+    def watch() -> None:
+        stopping.wait()
+        time.sleep(GRACE_SECONDS)
+        log.warning("grace_is_over", seconds=GRACE_SECONDS)
+        os._exit(0)  # whatever is in hand is known to the ledger as intent or lease
+
+    worker_shutting_down.connect(begin, weak=False)
+    threading.Thread(target=watch, name="grace", daemon=True).start()

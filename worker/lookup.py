@@ -1,0 +1,68 @@
+"""Unknown outcomes: creates whose reply was lost are looked up in the provider's list, in bulk, and never guessed.
+
+One pass over the list resolves all that are due, however many. A create is adopted when the list shows a prediction of
+exactly its version and input that belongs to no attempt; it is sent again only when it is proven absent.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from imagejobs.edges.dialects import Prediction
+from imagejobs.errors import Cause
+from imagejobs.job import Job, canonical_json
+from worker.outcomes import Absent, Accepted, GiveUp, Outcome
+
+BEFORE_SECONDS, AFTER_SECONDS = 60.0, 180.0  # around an intent, where a prediction of unreadable input may be its own
+
+
+def resolve(
+    jobs: Sequence[Job], predictions: Iterable[Prediction], known: set[str], *, now: float
+) -> list[tuple[Job, Outcome]]:
+    """Decide for each job from the complete list since before the first intent. Pure.
+
+    `known` are the predictions that belong to an attempt already. Twins (equal version and input) are told apart by
+    count: as many are adopted as there are predictions. Where a prediction that lost its input (an hour old) may be the
+    job's own, the job is given up as unknown: only a person can tell.
+    """
+    orphans = [one for one in predictions if one.id not in known]
+    by_input: dict[str, list[Prediction]] = defaultdict(list)
+    for one in sorted(orphans, key=lambda prediction: prediction.created_at or 0.0, reverse=True):
+        by_input[_fingerprint(one.version, one.input)].append(one)
+    unreadable = [one for one in orphans if not one.input]
+    return [(job, _decide(job, by_input, unreadable, now)) for job in jobs]
+
+
+def _decide(
+    job: Job, by_input: Mapping[str, list[Prediction]], unreadable: Sequence[Prediction], now: float
+) -> Outcome:
+    for version in (job.version, None):  # list items have been seen without their version
+        twins = by_input.get(_fingerprint(version, job.input))
+        if twins:
+            found = twins.pop()
+            return Accepted(prediction_id=found.id, at=found.created_at or now)
+    if any(_may_be_of(job, one) for one in unreadable):
+        return GiveUp(
+            cause=Cause.UNKNOWN_OUTCOME,
+            error="the create's reply was lost, and the provider's list no longer shows the inputs of that time",
+        )
+    return Absent(
+        error="the create's reply was lost; the provider's list shows that it was not accepted", is_proven=True
+    )
+
+
+def _may_be_of(job: Job, prediction: Prediction) -> bool:
+    age = (prediction.created_at or 0.0) - (job.intent_at or 0.0)
+    return -BEFORE_SECONDS <= age <= AFTER_SECONDS
+
+
+def _fingerprint(version: str | None, given: Mapping[str, Any] | None) -> str:
+    """The version's own hash and the input with numbers written one way: 7.50 and 7.5, 3.0 and 3 are the same."""
+    inputs = {name: _plain(value) for name, value in (given or {}).items()}
+    return canonical_json([version.rpartition(":")[2] if version else None, inputs])
+
+
+def _plain(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value

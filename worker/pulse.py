@@ -1,0 +1,82 @@
+"""A clock and nothing else: the thread in every worker that sends `poll` and `tend` when they are due.
+
+For the whole fleet there is at most one of each at a time: a Redis key with a time-out is the due time. Whoever finds
+it gone sets it (for as long as a lost message may go unnoticed) and sends the message; the sweep that runs sets it
+anew, to when the next one makes sense. Flushed, the keys are gone, and so both are due: nothing to recover.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import structlog
+from celery import bootsteps
+
+from imagejobs.queues import BROKER_ERRORS, POLL, TEND, Broker
+
+UNHEARD_SECONDS = 15.0  # a sweep's message without an end to it: another is sent
+SHORTEST_SECONDS, LONGEST_SECONDS = 0.1, 2.0  # how long the clock sleeps
+
+log = structlog.get_logger("imagejobs.pulse")
+
+
+class Pulse:
+    """The due times of the sweeps, in Redis."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    def tick(self) -> float:
+        """Send what is due. Returns the seconds until something may be due again."""
+        pipe = self._broker.redis.pipeline(transaction=False)
+        for sweep in (POLL, TEND):
+            pipe.set(self._key(sweep), "sent", nx=True, px=int(UNHEARD_SECONDS * 1000))
+            pipe.pttl(self._key(sweep))
+        poll_is_mine, poll_ms, tend_is_mine, tend_ms = pipe.execute()
+        for sweep, is_mine in ((POLL, poll_is_mine), (TEND, tend_is_mine)):
+            if is_mine:
+                self._broker.nudge(sweep)
+        return min(LONGEST_SECONDS, max(SHORTEST_SECONDS, min(poll_ms, tend_ms) / 1000))
+
+    def rest(self, sweep: str, seconds: float) -> None:
+        """The sweep has run; the next one is due in `seconds`."""
+        self._broker.redis.set(self._key(sweep), "rests", px=max(1, int(seconds * 1000)))
+
+    def _key(self, sweep: str) -> str:
+        return f"{self._broker.prefix}due:{sweep}"
+
+
+def step(pulse: Pulse) -> type[bootsteps.StartStopStep]:
+    """The worker's boot step that runs the clock in a thread: it survives reconnects, which a timer may not."""
+
+    class Ticking(bootsteps.StartStopStep):  # type: ignore[misc] # celery ships no types
+        """Ticks from the pool's start until the worker stops."""
+
+        requires = {"celery.worker.components:Pool"}  # noqa: RUF012 - celery's own way to say it
+
+        def __init__(self, worker: Any, **_options: Any) -> None:
+            super().__init__(worker)
+            self._over = threading.Event()
+            self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
+
+        def start(self, _worker: Any) -> None:
+            """Start the clock."""
+            self._thread.start()
+
+        def stop(self, _worker: Any) -> None:
+            """Stop it, before the pool stops."""
+            self._over.set()
+
+        terminate = stop
+
+        def _run(self) -> None:
+            wait = 0.0
+            while not self._over.wait(wait):
+                try:
+                    wait = pulse.tick()
+                except BROKER_ERRORS as error:
+                    log.warning("broker_away", error=type(error).__name__)
+                    wait = LONGEST_SECONDS
+
+    return Ticking

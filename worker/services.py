@@ -1,0 +1,157 @@
+"""Services: the ledger, the limiter and the edges, opened once per process, and the one way to write a decision."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import structlog
+
+from imagejobs.clock import Clock, SystemClock
+from imagejobs.dispatch import Dispatch
+from imagejobs.edges.bucket import Store, open_store
+from imagejobs.edges.download import Downloader
+from imagejobs.edges.provider import Provider
+from imagejobs.errors import BadSetting
+from imagejobs.job import Job
+from imagejobs.ledger import LEDGER_ERRORS, Ledger
+from imagejobs.moves import Look, Move
+from imagejobs.queues import Broker
+from imagejobs.settings import Settings
+from worker.backoff import Dice
+from worker.limiter import Limiter
+from worker.outcomes import Outcome
+from worker.settle import Pause, Policy, settle
+from worker.stages.store import Copier
+
+PERSIST_SECONDS = 30.0  # how long a decision is held in memory while the database is away; it was paid for
+log = structlog.get_logger("imagejobs.worker")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Everything the tasks share. Safe to use from many threads."""
+
+    settings: Settings
+    ledger: Ledger
+    broker: Broker
+    dispatch: Dispatch
+    provider: Provider
+    store: Store
+    copier: Copier
+    creates: Limiter
+    calls: Limiter
+    policy: Policy
+    clock: Clock
+    dice: Dice
+
+    @property
+    def account(self) -> str:
+        """Whose jobs are worked on here."""
+        return self.settings.account_name
+
+    def write(self, decided: Iterable[tuple[Job, Outcome]]) -> list[Move]:
+        """Write what was decided, all in one transaction, then the pauses. Returns the moves that were granted.
+
+        While the database is away this waits, up to PERSIST_SECONDS: an outcome that is lost here was often paid for,
+        and would have to be looked up. Raises one of LEDGER_ERRORS after that.
+        """
+        now = self.clock.now()
+        settled = [settle(job, outcome, policy=self.policy, now=now, dice=self.dice) for job, outcome in decided]
+        changes = [one.change for one in settled if one.change is not None]
+        granted = self._persist(changes, now) if changes else []
+        for pause in {one.pause for one in settled if one.pause is not None}:
+            self._pause(pause, now)
+        return granted
+
+    def _persist(self, changes: list[Move | Look], now: float) -> list[Move]:
+        give_up_at = self.clock.monotonic() + PERSIST_SECONDS
+        while True:
+            try:
+                return self.ledger.jobs.apply(changes, now=now)
+            except LEDGER_ERRORS as error:
+                if self.clock.monotonic() > give_up_at:
+                    raise
+                log.warning("ledger_away", error=type(error).__name__, changes=len(changes))
+                self.clock.sleep(0.5 + self.dice())
+
+    def _pause(self, pause: Pause, now: float) -> None:
+        if self.ledger.batches.pause(pause.batch_id, kind=pause.kind, reason=pause.reason, now=now):
+            log.warning("batch_paused", batch_id=pause.batch_id, kind=pause.kind, reason=pause.reason)
+
+    def close(self) -> None:
+        """Close what was opened."""
+        self.broker.close()
+        self.ledger.close()
+
+
+def open_services(settings: Settings) -> Services:
+    """Open every door. Raises BadSetting naming the one that does not open, and the way out."""
+    if settings.redis_url is None:
+        raise BadSetting("a worker needs REDIS_URL; `imagejobs worker` starts an embedded server where none is set")
+    ledger = Ledger(settings.database)
+    clock = _clock(ledger)
+    account = settings.account_name
+    broker = Broker(settings.redis_url, account=account, threads=settings.threads)
+    store = open_store(settings.store_url)
+    copier = Copier(
+        downloader=Downloader(settings),
+        store=store,
+        clock=clock,
+        dice=random.random,
+        max_bytes=settings.max_image_bytes,
+        max_pixels=settings.max_image_pixels,
+    )
+    return Services(
+        settings=settings,
+        ledger=ledger,
+        broker=broker,
+        dispatch=Dispatch(ledger, broker, account=account),
+        provider=Provider(settings, clock=clock),
+        store=store,
+        copier=copier,
+        creates=Limiter(broker.redis, broker.prefix + "creates", per_minute=settings.creates_per_minute),
+        calls=Limiter(broker.redis, broker.prefix + "calls", per_minute=settings.calls_per_minute),
+        policy=Policy(
+            max_tries=settings.max_tries,
+            keep_seconds=settings.keep_seconds,
+            settle_seconds=settings.settle_seconds,
+        ),
+        clock=clock,
+        dice=random.random,
+    )
+
+
+class LedgerClock(SystemClock):
+    """The database's clock, for a fleet whose hosts disagree: an intent dated by one is looked up by another.
+
+    Read once at the start and then every minute; in between this machine's own steady clock carries it on.
+    """
+
+    REFRESH_SECONDS = 60.0
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._read_at = self._now_then = 0.0
+        self._refresh()
+
+    def now(self) -> float:
+        """Seconds since the epoch, UTC, by the database."""
+        if time.monotonic() - self._read_at > self.REFRESH_SECONDS:
+            self._refresh()
+        return self._now_then + (time.monotonic() - self._read_at)
+
+    def _refresh(self) -> None:
+        try:
+            now = self._ledger.database.now()
+        except LEDGER_ERRORS:
+            if not self._read_at:
+                raise
+            return
+        self._now_then, self._read_at = now, time.monotonic()
+
+
+def _clock(ledger: Ledger) -> Clock:
+    return SystemClock() if ledger.database.is_sqlite else LedgerClock(ledger)

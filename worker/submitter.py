@@ -1,0 +1,106 @@
+"""What a `submit` message does: reserve places in the allowance, claim, and send each create in its place."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import structlog
+
+from imagejobs.errors import Cause
+from imagejobs.job import Job
+from worker.limiter import Grant
+from worker.outcomes import Held, Outcome, Retry, Unsent
+from worker.services import Services
+from worker.stages.submit import POST_WITHIN_SECONDS, create
+
+AHEAD_SECONDS = 1.5  # places farther off than this are left to a later turn, so that no thread waits for long
+CONNECT_SECONDS = 5.0
+
+log = structlog.get_logger("imagejobs.submit")
+
+
+class Submitter:
+    """Submitting never holds all threads of a process: copies and looks always find one."""
+
+    def __init__(self, services: Services, *, threads: int) -> None:
+        self._services = services
+        self._room = threading.BoundedSemaphore(max(1, threads // 2))
+
+    def run(self, job_ids: Sequence[int]) -> None:
+        """Send the creates of these jobs, as many as the allowance has places for; the others go back to the queue."""
+        if not self._room.acquire(blocking=False):
+            self._leave(job_ids, due_at=self._services.clock.now())
+            return
+        try:
+            self._submit(job_ids)
+        finally:
+            self._room.release()
+
+    def _leave(self, job_ids: Sequence[int], *, due_at: float) -> None:
+        now = self._services.clock.now()
+        self._services.ledger.turns.give_back(list(job_ids), now=now, due_at=due_at)
+
+    def _submit(self, job_ids: Sequence[int]) -> None:
+        services = self._services
+        grant = services.creates.reserve(len(job_ids), ahead_seconds=AHEAD_SECONDS)
+        if grant.places < len(job_ids):
+            later = services.clock.now() + grant.after_seconds
+            self._leave(job_ids[grant.places :], due_at=later)
+        if grant.places == 0:
+            return
+        services.clock.sleep(grant.after_seconds)
+        self._send(self._claim(job_ids[: grant.places], grant), grant)
+
+    def _claim(self, job_ids: Sequence[int], grant: Grant) -> list[Job]:
+        services = self._services
+        now = services.clock.now()
+        # Only when this process can no longer send, the reply can no longer come and the list has settled may anybody
+        # conclude that a create does not exist.
+        unsure = POST_WITHIN_SECONDS + CONNECT_SECONDS + services.settings.read_seconds
+        resolve_at = now + grant.places * grant.spacing_seconds + unsure + services.settings.settle_seconds
+        claimed = services.ledger.jobs.claim(job_ids, account=services.account, now=now, resolve_at=resolve_at)
+        if len(claimed) < len(job_ids):
+            services.creates.give_back(grant, len(job_ids) - len(claimed))
+            self._leave([one for one in job_ids if one not in {job.id for job in claimed}], due_at=now)
+        return claimed
+
+    def _send(self, claimed: Sequence[Job], grant: Grant) -> None:
+        services = self._services
+        claimed_at = services.clock.monotonic()
+        for position, job in enumerate(claimed):
+            slot = claimed_at + position * grant.spacing_seconds
+            services.clock.sleep(max(0.0, slot - services.clock.monotonic()))
+            outcome = self._create(job, claimed_at)
+            services.write([(job, outcome)])
+            if isinstance(outcome, Held) or _is_throttled(outcome):
+                self._stop(claimed[position + 1 :], grant, outcome)
+                return
+
+    def _create(self, job: Job, claimed_at: float) -> Outcome:
+        services = self._services
+        with structlog.contextvars.bound_contextvars(batch=job.batch, job_id=job.row_id, attempt=job.attempt):
+            outcome = create(
+                job,
+                provider=services.provider,
+                clock=services.clock,
+                claimed_at=claimed_at,
+                cancel_after_seconds=services.settings.job_seconds,
+            )
+            if isinstance(outcome, Retry) and outcome.cause is Cause.RATE_LIMITED:
+                closed = services.creates.throttled(outcome.after_seconds)
+                outcome = Retry(cause=outcome.cause, error=outcome.error, after_seconds=closed)
+            log.info("create", outcome=type(outcome).__name__, prediction_id=getattr(outcome, "prediction_id", None))
+        return outcome
+
+    def _stop(self, rest: Sequence[Job], grant: Grant, because: Outcome) -> None:
+        """The provider wants no more just now: the others of this message are not sent."""
+        wait = because.after_seconds if isinstance(because, Retry) else 0.0
+        cause = because.cause if isinstance(because, Retry | Held) else Cause.RATE_LIMITED
+        unsent = Unsent(cause=cause, error="not sent: the one before it was refused", after_seconds=wait or 0.0)
+        self._services.write([(job, unsent) for job in rest])
+        self._services.creates.give_back(grant, len(rest))
+
+
+def _is_throttled(outcome: Outcome) -> bool:
+    return isinstance(outcome, Retry) and outcome.cause is Cause.RATE_LIMITED

@@ -1,0 +1,169 @@
+"""What a `poll` message does: one sweep over everything that runs, with as few calls as possible.
+
+The provider's list shows a hundred predictions in one call, with status and output, the newest first
+(https://replicate.com/docs/reference/http#predictions.list). Single looks are for the few that it does not show, and
+for providers without a list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import structlog
+
+from imagejobs.edges.dialects import Prediction
+from imagejobs.edges.provider import NotListed
+from imagejobs.errors import Cause, Permanent, Refused, Throttled, Transient
+from imagejobs.job import Job
+from imagejobs.queues import BROKER_ERRORS
+from imagejobs.states import State
+from worker.outcomes import GiveUp, Held, Outcome, Retry, Wait
+from worker.services import Services
+from worker.stages.poll import RECHECK_SECONDS, Verdict, judge
+
+FEW = 4  # so many that are not seen yet are cheaper looked at singly than by paging on through the list
+SKEW_SECONDS = 60.0  # how far our clock may be ahead of the provider's
+LOOKS_AT_ONCE = 8
+LOOKS_A_SWEEP = 64
+SECONDS_A_PAGE = (
+    1.0  # a sweep of n pages is repeated after n seconds: a tenth of a call an image at ten creates a second
+)
+SLOWEST_SECONDS = 20.0
+IDLE_SECONDS = 2.0
+SURELY_READABLE_SECONDS = 60.0
+AGAIN_SECONDS = 0.5  # without a list: how soon to see who is due
+
+log = structlog.get_logger("imagejobs.poll")
+
+
+class Sweeper:
+    """One account's sweep."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def run(self) -> float:
+        """Look at everything due. Returns the seconds after which the next sweep makes sense."""
+        services = self._services
+        running = services.ledger.views.running(services.account)
+        if not running:
+            return IDLE_SECONDS
+        seen, pages = self._list(running)
+        singles = self._stragglers(running, seen, has_list=pages is not None)
+        with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
+            decided = [*self._read(running, seen), *pool.map(self._look, singles)]
+        self._conclude(decided)
+        return AGAIN_SECONDS if pages is None else min(SLOWEST_SECONDS, max(1, pages) * SECONDS_A_PAGE)
+
+    def _list(self, running: Sequence[Job]) -> tuple[dict[str, Prediction], int | None]:
+        """What the list shows of `running`, and how many pages that took; None where the provider has no list."""
+        wanted = {job.prediction_id for job in running}
+        seen: dict[str, Prediction] = {}
+        pages = 0
+        try:
+            for page in self._pages(min(job.intent_at or 0.0 for job in running) - SKEW_SECONDS):
+                pages += 1
+                seen.update({one.id: one for one in page if one.id in wanted})
+                if len(wanted) - len(seen) <= FEW:
+                    break
+        except NotListed:
+            return {}, None
+        except (Transient, Throttled, Refused, Permanent) as error:
+            log.warning("list_failed", error=str(error))
+        return seen, pages
+
+    def _pages(self, since: float) -> Iterator[Sequence[Prediction]]:
+        cursor: str | None = None
+        while self._may_call():
+            try:
+                page = self._services.provider.list(created_after=since, cursor=cursor)
+            except Throttled as error:
+                self._services.calls.throttled(error.after_seconds)
+                raise
+            yield page.predictions
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def _may_call(self) -> bool:
+        grant = self._services.calls.reserve(1, ahead_seconds=2.0)
+        self._services.clock.sleep(grant.after_seconds if grant.places else 0.0)
+        return grant.places == 1
+
+    def _stragglers(self, running: Sequence[Job], seen: dict[str, Prediction], *, has_list: bool) -> list[Job]:
+        """Those to be looked at singly: due, not seen, and old enough for the list to have shown them."""
+        now = self._services.clock.now()
+        settled = now - (self._services.settings.settle_seconds if has_list else 0.0)
+        due = [job for job in running if job.due_at <= now and job.prediction_id not in seen]
+        return [job for job in due if (job.intent_at or 0.0) <= settled][:LOOKS_A_SWEEP]
+
+    def _read(self, running: Sequence[Job], seen: dict[str, Prediction]) -> Iterator[tuple[Job, Outcome]]:
+        """What the list says. "Not yet" is written only when the job's single look falls due, and so almost never."""
+        now = self._services.clock.now()
+        for job in running:
+            if job.prediction_id not in seen:
+                continue
+            verdict = self._judge(job, seen[job.prediction_id])
+            if not isinstance(verdict.outcome, Wait) or job.due_at <= now + 1:
+                yield job, verdict.outcome
+
+    def _judge(self, job: Job, prediction: Prediction) -> Verdict:
+        services = self._services
+        verdict = judge(job, prediction, now=services.clock.now(), limit_seconds=services.settings.job_seconds)
+        if verdict.cancel:
+            self._cancel(job)
+        return verdict
+
+    def _cancel(self, job: Job) -> None:
+        """Ask the provider to end it. What comes of that is read at the next look."""
+        if not self._may_call():
+            return
+        try:
+            self._services.provider.cancel(job.prediction_id or "")
+            log.info("cancel_asked", batch=job.batch, job_id=job.row_id, prediction_id=job.prediction_id)
+        except (Transient, Throttled, Refused, Permanent) as error:
+            log.warning("cancel_failed", batch=job.batch, job_id=job.row_id, error=str(error))
+
+    def _look(self, job: Job) -> tuple[Job, Outcome]:
+        """One single GET for one job."""
+        if not self._may_call():
+            return job, Wait(after_seconds=1.0)
+        try:
+            verdict = self._judge(job, self._services.provider.get(job.prediction_id or ""))
+        except Throttled as error:
+            return job, Wait(after_seconds=self._services.calls.throttled(error.after_seconds))
+        except Transient as error:
+            return job, Wait(after_seconds=error.after_seconds or 5.0, error=str(error))
+        except Refused as error:
+            return job, Held(cause=error.cause, reason=str(error))
+        except Permanent as error:
+            return job, self._not_there(job, error)
+        if isinstance(verdict.outcome, Wait):
+            return job, Wait(after_seconds=self._patience(job))
+        return job, verdict.outcome
+
+    def _not_there(self, job: Job, error: Permanent) -> Outcome:
+        """An id only seconds old may not be readable everywhere yet: be sure before it is paid for again."""
+        if error.cause is not Cause.EXPIRED:
+            return GiveUp(cause=error.cause, error=str(error))
+        age = self._services.clock.now() - (job.intent_at or 0.0)
+        if age < SURELY_READABLE_SECONDS:
+            return Wait(after_seconds=10.0, error=str(error))
+        return Retry(cause=Cause.EXPIRED, error=str(error))
+
+    def _patience(self, job: Job) -> float:
+        """The older a prediction, the rarer its single looks: a cold start of minutes is normal."""
+        age = self._services.clock.now() - (job.intent_at or 0.0)
+        return min(RECHECK_SECONDS, max(1.0, age * 0.3))
+
+    def _conclude(self, decided: Sequence[tuple[Job, Outcome]]) -> None:
+        """Write it all in one transaction, and send for the copies in the same breath."""
+        granted = self._services.write(decided)
+        finished = [move.job_id for move in granted if move.target is State.STORING]
+        log.info("sweep", looked_at=len(decided), moved=len(granted), finished=len(finished))
+        try:
+            self._services.dispatch.copies(finished)
+        except BROKER_ERRORS as error:
+            # The ledger knows that they are due: `tend` sends again.
+            log.warning("copies_not_sent", error=type(error).__name__, copies=len(finished))

@@ -1,0 +1,72 @@
+"""The four Celery tasks. A message brings ids and nothing else: the ledger says what is to be done, if anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from celery import Celery
+
+from imagejobs.job import Job
+from imagejobs.ledger import LEDGER_ERRORS
+from imagejobs.queues import BROKER_ERRORS, POLL, STORE, SUBMIT, TEND
+from worker.pulse import Pulse
+from worker.services import Services
+from worker.submitter import Submitter
+from worker.sweeper import Sweeper
+from worker.tender import Tender
+
+COPY_LEASE_SECONDS = 90.0  # a copy in hand for longer than this is taken up by somebody else too, harmlessly
+MOST_IDS = 1000  # in one message; ours carry a handful
+
+log = structlog.get_logger("imagejobs.tasks")
+
+
+def register(app: Celery, services: Services, *, threads: int) -> Pulse:
+    """Register submit, store, poll and tend on the app. Returns the pulse that sends the last two."""
+    pulse = Pulse(services.broker)
+    submitter, sweeper, tender = Submitter(services, threads=threads), Sweeper(services), Tender(services)
+
+    def store(job_ids: list[int]) -> None:
+        lease_until = services.clock.now() + COPY_LEASE_SECONDS
+        for job in services.ledger.jobs.claim_copies(job_ids, account=services.account, lease_until=lease_until):
+            _copy(services, job)
+
+    _task(app, SUBMIT, _with_ids(submitter.run))
+    _task(app, STORE, _with_ids(store))
+    _task(app, POLL, lambda *_: pulse.rest(POLL, sweeper.run()))
+    _task(app, TEND, lambda *_: pulse.rest(TEND, tender.run()))
+    return pulse
+
+
+def _copy(services: Services, job: Job) -> None:
+    with structlog.contextvars.bound_contextvars(batch=job.batch, job_id=job.row_id, prediction_id=job.prediction_id):
+        outcome = services.copier.copy(job)
+        services.write([(job, outcome)])
+        log.info("copy", outcome=type(outcome).__name__, images=len(getattr(outcome, "images", ())))
+
+
+def _task(app: Celery, name: str, run: Callable[..., None]) -> None:
+    """Register one task. An outside system that is away ends it with one line: what it left undone falls due again."""
+
+    def task(*args: Any, **_: Any) -> None:
+        try:
+            run(*args)
+        except (*BROKER_ERRORS, *LEDGER_ERRORS) as error:
+            log.warning("task_put_off", task=name, error=type(error).__name__)
+
+    app.task(task, name=name, typing=False)
+
+
+def _with_ids(run: Callable[[list[int]], None]) -> Callable[..., None]:
+    """A message names jobs by id. One that does not (forged, or of another version) is logged and dropped."""
+
+    def checked(*args: Any) -> None:
+        ids = args[0] if args else None
+        if isinstance(ids, list) and 0 < len(ids) <= MOST_IDS and all(type(one) is int and one > 0 for one in ids):
+            run(ids)
+        else:
+            log.warning("message_dropped", because="it names no jobs")
+
+    return checked

@@ -1,0 +1,128 @@
+"""What a `tend` message does: keep house. Feed, send again what is overdue, look up unknown outcomes, close batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+
+from imagejobs import closing
+from imagejobs.edges.dialects import Prediction
+from imagejobs.edges.provider import NotListed
+from imagejobs.errors import Cause, Permanent, Refused, Throttled, Transient
+from imagejobs.ledger import LEDGER_ERRORS
+from imagejobs.queues import BROKER_ERRORS
+from worker.lookup import BEFORE_SECONDS, resolve
+from worker.outcomes import Absent, GiveUp, Outcome
+from worker.services import Services
+
+BUSY_SECONDS, IDLE_SECONDS = 0.5, 2.0
+EASY_LAG_SECONDS, WORST_LAG_SECONDS = 120.0, 420.0  # copying this far behind: slow down; stop submitting
+CLOSING_LEASE_SECONDS = 900.0  # a million rows of manifest take minutes
+
+log = structlog.get_logger("imagejobs.tend")
+
+
+class Tender:
+    """One account's house-keeping. Each duty stands alone: when one fails, the others are still done."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def run(self) -> float:
+        """Do every duty once. Returns the seconds after which the next round makes sense."""
+        duties = (self.recover, self.feed, self.send_copies, self.look_up, self.close)
+        done = [self._do(duty) for duty in duties]
+        return BUSY_SECONDS if any(done) else IDLE_SECONDS
+
+    def _do(self, duty: Callable[[], int]) -> int:
+        try:
+            return duty()
+        except (*BROKER_ERRORS, *LEDGER_ERRORS) as error:
+            log.warning("duty_put_off", duty=duty.__name__, error=type(error).__name__)
+            return 0
+
+    def recover(self) -> int:
+        """Messages that were lost: their jobs wait for a turn again."""
+        lost = self._services.dispatch.recover(now=self._services.clock.now())
+        if lost:
+            log.warning("messages_lost", jobs=lost)
+        return lost
+
+    def feed(self) -> int:
+        """Top the submit queue up; less of it when copying falls behind, since finished outputs die within the hour."""
+        services = self._services
+        now = services.clock.now()
+        share = ease(services.ledger.views.nearest_expiry(services.account), services.settings.keep_seconds, now)
+        if share <= 0:
+            log.warning("submitting_stopped", because="copying has fallen behind")
+            return 0
+        return services.dispatch.feed(creates_per_minute=services.creates.per_minute(), share=share, now=now)
+
+    def send_copies(self) -> int:
+        """Copies that are due and that nobody has in hand."""
+        return self._services.dispatch.overdue_copies(now=self._services.clock.now())
+
+    def look_up(self) -> int:
+        """Creates whose reply was lost: adopt, send again, or hold, for all that are due in one pass over the list."""
+        services = self._services
+        unknown = services.ledger.views.unknown(services.account, now=services.clock.now())
+        if not unknown:
+            return 0
+        try:
+            listed = self._list_since(min(job.intent_at or 0.0 for job in unknown) - BEFORE_SECONDS)
+        except NotListed:
+            decided = [(job, self._without_list()) for job in unknown]
+        except (Transient, Throttled, Refused, Permanent) as error:
+            log.warning("look_up_put_off", unknown=len(unknown), error=str(error))
+            return 0
+        else:
+            known = services.ledger.views.known([one.id for one in listed])
+            decided = resolve(unknown, listed, known, now=services.clock.now())
+        services.write(decided)
+        for job, outcome in decided:
+            log.info("looked_up", batch=job.batch, job_id=job.row_id, outcome=type(outcome).__name__)
+        return len(decided)
+
+    def _list_since(self, since: float) -> list[Prediction]:
+        """The whole list since then: absence from it is proof, so it is all or nothing."""
+        services = self._services
+        found: list[Prediction] = []
+        cursor: str | None = None
+        while True:
+            grant = services.calls.reserve(1, ahead_seconds=10.0)
+            if not grant.places:
+                raise Throttled("no place for a list call soon", after_seconds=grant.after_seconds)
+            services.clock.sleep(grant.after_seconds)
+            page = services.provider.list(created_after=since, cursor=cursor)
+            found.extend(page.predictions)
+            cursor = page.next_cursor
+            if cursor is None:
+                return found
+
+    def _without_list(self) -> Outcome:
+        error = "the create's reply was lost, and this provider has no list to look it up in"
+        if self._services.settings.on_unknown == "resubmit":
+            return Absent(error=error, is_proven=False)
+        return GiveUp(cause=Cause.UNKNOWN_OUTCOME, error=error)
+
+    def close(self) -> int:
+        """Batches whose every job is final: manifest, report, and the completion marker last."""
+        services = self._services
+        done = [batch for batch in services.ledger.batches.unfinished(services.account) if batch.live == 0]
+        closed = 0
+        for batch in done:
+            lease = {"now": services.clock.now(), "lease_seconds": CLOSING_LEASE_SECONDS}
+            if closing.close(services.ledger, services.store, batch, **lease):
+                log.info("batch_closed", batch=batch.key, images=batch.images, total=batch.total)
+                closed += 1
+        return closed
+
+
+def ease(nearest_expiry: float | None, keep_seconds: float, now: float) -> float:
+    """How much of the allowance to submit with, 1 to 0: it falls as the oldest finished output waits to be copied."""
+    if nearest_expiry is None:
+        return 1.0
+    lag = now - (nearest_expiry - keep_seconds)
+    scale = min(1.0, keep_seconds / 3600)  # a provider that keeps outputs for less leaves less time to fall behind
+    return min(1.0, max(0.0, 1 - (lag - EASY_LAG_SECONDS * scale) / ((WORST_LAG_SECONDS - EASY_LAG_SECONDS) * scale)))
