@@ -2,9 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PACKAGES := imagejobs producer worker sandbox
 
 help:  ## list what can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("imagejobs needs Python 3.11 or later: make PYTHON=/path/to/python3.11") if sys.version_info < (3, 11) else None'
@@ -21,4 +22,28 @@ $(BIN)/python:
 
 install: .venv/.runtime  ## the locked environment and the imagejobs command, in .venv
 
-.PHONY: help install
+run: .venv/.runtime  ## the main job: examples/night.jsonl against the stand-in provider
+	$(BIN)/imagejobs run examples/night.jsonl --sandbox
+
+test: .venv/.test  ## every test: unit, edges (real servers), system (real processes)
+	$(BIN)/pytest --cov --cov-report=term
+
+lint: .venv/.test  ## format, lint, types, and who may import whom
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint  ## lint, then the unit and edge tests
+	$(BIN)/pytest tests/unit tests/edges --cov --cov-report=term
+
+system: .venv/.test  ## the system tests alone
+	$(BIN)/pytest tests/system
+
+docs: .venv/.test  ## bring the generated parts of the docs up to date
+	$(BIN)/python ops/docs/generate.py
+
+clean:  ## forget the environment and caches (not your data)
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+
+.PHONY: help install run test lint check system docs clean

@@ -51,7 +51,7 @@ def _announce(services: Services) -> None:
 def _end_in_time() -> None:
     """From the order to stop on, a thread watches the clock: a call that hangs must not hold the process for ever.
 
-    Celery's own warm shutdown (no new messages, running tasks finish) goes on beside it, and is mostly over in a second.
+    Celery's own warm shutdown (no new messages, running tasks finish) goes on beside it, and is mostly over at once.
     """
     stopping = threading.Event()
 

@@ -37,7 +37,7 @@ class Pulse:
         for sweep, is_mine in ((POLL, poll_is_mine), (TEND, tend_is_mine)):
             if is_mine:
                 self._broker.nudge(sweep)
-        return min(LONGEST_SECONDS, max(SHORTEST_SECONDS, min(poll_ms, tend_ms) / 1000))
+        return float(min(LONGEST_SECONDS, max(SHORTEST_SECONDS, min(poll_ms, tend_ms) / 1000)))
 
     def rest(self, sweep: str, seconds: float) -> None:
         """The sweep has run; the next one is due in `seconds`."""
