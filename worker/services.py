@@ -17,11 +17,11 @@ from imagejobs.edges.provider import Provider
 from imagejobs.errors import BadSetting
 from imagejobs.job import Job
 from imagejobs.ledger import LEDGER_ERRORS, Ledger
+from imagejobs.limiter import Limiter
 from imagejobs.moves import Look, Move
 from imagejobs.queues import Broker
 from imagejobs.settings import Settings
 from worker.backoff import Dice
-from worker.limiter import Limiter
 from worker.outcomes import Outcome
 from worker.settle import Pause, Policy, settle
 from worker.stages.store import Copier

@@ -9,7 +9,7 @@ import structlog
 
 from imagejobs.errors import Cause
 from imagejobs.job import Job
-from worker.limiter import Grant
+from imagejobs.limiter import Grant
 from worker.outcomes import Held, Outcome, Retry, Unsent
 from worker.services import Services
 from worker.stages.submit import POST_WITHIN_SECONDS, create

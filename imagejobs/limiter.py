@@ -51,6 +51,13 @@ class Limiter:
         full = rates[0] if override is not None else self._per_second
         return 60 * (min(rates) if learnt is not None and full > 0 else full)
 
+    def allow(self, *, per_minute: float | None) -> None:
+        """Change the allowance of a running fleet; None: back to the setting."""
+        if per_minute is None:
+            self._client.hdel(self._key, "override")
+        else:
+            self._client.hset(self._key, "override", str(per_minute / 60))
+
     def throttled(self, after_seconds: float | None) -> float:
         """Tell the fleet of a 429. Returns for how many seconds the bucket is closed."""
         seconds = UNSAID_SECONDS if after_seconds is None else after_seconds
@@ -64,4 +71,4 @@ class Limiter:
 
 
 def _script(name: str) -> str:
-    return files("worker").joinpath(name).read_text(encoding="utf-8")
+    return files("imagejobs").joinpath(name).read_text(encoding="utf-8")
