@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+ROUNDING = 1e-6  # of a token: sums of floating-point times must not refuse a caller that keeps exactly to the rate
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
@@ -44,7 +46,7 @@ class Bucket:
         idle = now_seconds - self._filled_at
         self._tokens = min(float(self.burst), self._tokens + idle * per_second)
         self._filled_at = now_seconds
-        granted = self._tokens >= 1
+        granted = self._tokens >= 1 - ROUNDING
         if granted:
             self._tokens -= 1
         elif self.early_retry_extends:
