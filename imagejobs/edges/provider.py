@@ -1,0 +1,295 @@
+"""The one door to the provider: Replicate's HTTP API, or a proxy that speaks it.
+
+What a failed call means differs between a create, which costs money, and everything else, which costs nothing:
+
+    what happened                           create            get, list, cancel …
+    never connected (name, route, TLS)      NotSent           Transient
+    no reply, broken reply, 5xx, 408        OutcomeUnknown    Transient
+    2xx that makes no sense                 OutcomeUnknown    Transient
+    429                                     Throttled         Throttled
+    401, 402, 403, a quota used up          Refused           Refused
+    a redirect, or a 404 that is no JSON    Refused           Refused (the base URL is wrong)
+    any other 4xx                           Permanent         see each call
+
+A create's 5xx is unknown because proxies answer so for predictions that were made and will be billed
+(github.com/QuantumNous/new-api relay/channel/replicate/adaptor.go). Nothing here tries twice.
+
+The token goes to the base URL's host only: addresses are built from the base and an id, never taken from a reply's
+`urls` or `next` (which, behind a proxy, point at api.replicate.com), redirects are not followed, and the token is cut
+out of every text that leaves here. Proxy variables of the environment are not obeyed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+from urllib.parse import quote, urlsplit
+
+from imagejobs.clock import Clock
+from imagejobs.edges import wire
+from imagejobs.edges.dialects import (
+    ImagesAnswer,
+    Page,
+    Prediction,
+    read_created,
+    read_page,
+    read_prediction,
+    read_schema,
+)
+from imagejobs.edges.fields import excerpt, line, read_http_date, read_json, write_time
+from imagejobs.edges.objections import Limits, Objection, read_limits, read_objection
+from imagejobs.errors import BadSetting, Cause, NotSent, OutcomeUnknown, Permanent, Refused, Throttled, Transient
+from imagejobs.settings import Settings
+
+MAX_REPLY_BYTES = 64 * 2**20
+"""Four uncompressed images of a megapixel in base64 are 17 MB, a list page of 100 with their logs a few."""
+
+MIN_CANCEL_AFTER = 5
+"""Seconds; the shortest deadline the provider takes (replicate.com/changelog/2025-10-16-prediction-deadlines)."""
+
+
+_VERSION = re.compile(r"(?P<owner>\w[\w.-]*)/(?P<model>\w[\w.-]*)(:(?P<digest>\w+))?", re.ASCII)
+
+
+class NotListed(Exception):
+    """This provider has no list of predictions: look at them one by one, and search nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountCheck:
+    """Whether the token is accepted; `checked` is False where nothing free could tell. `server_time` is its clock."""
+
+    checked: bool
+    name: str | None = None
+    server_time: float | None = None
+
+
+class Provider:
+    """Every call to the provider; safe to share between threads. Raises as the table above says."""
+
+    def __init__(self, settings: Settings, *, clock: Clock) -> None:
+        """Raises BadSetting for a token that no header can carry (a stray line break, an unfinished paste)."""
+        token = settings.token.get_secret_value().strip() if settings.token else ""
+        if not (token.isascii() and token.isprintable()) or " " in token:
+            raise BadSetting("REPLICATE_API_TOKEN holds blanks, line breaks or odd characters: set it again")
+        self._token = token
+        self._base = settings.base_url
+        self._host = urlsplit(settings.base_url).netloc
+        self._clock = clock
+        self._read_seconds = settings.read_seconds
+        self._session = wire.open_session(threads=settings.threads)
+        self.create_limits: Limits | None = None
+        self.read_limits: Limits | None = None
+
+    def close(self) -> None:
+        """Close the pooled connections."""
+        self._session.close()
+
+    def create(
+        self,
+        *,
+        version: str,
+        input: Mapping[str, Any],  # noqa: A002 - the provider's own word
+        cancel_after_seconds: float,
+    ) -> Prediction | ImagesAnswer:
+        """Send exactly one POST. Returns the prediction, or a proxy's images, which are final at once.
+
+        Raises NotSent when it provably never left, OutcomeUnknown when it may have been accepted, Throttled, Refused,
+        and Permanent (cause INPUT, with the fields complained of).
+        """
+        try:
+            body = json.dumps({"version": version, "input": input}, allow_nan=False).encode()
+        except (TypeError, ValueError) as error:
+            raise Permanent(f"the input is no JSON: {error}", cause=Cause.INPUT) from None
+        seconds = max(MIN_CANCEL_AFTER, math.ceil(cancel_after_seconds))
+        headers = {"Content-Type": "application/json", "Cancel-After": f"{seconds}s"}
+        try:
+            reply = self._call("POST", "/predictions", body=body, headers=headers)
+        except wire.NoReply as error:
+            raise OutcomeUnknown(f"no reply to the create: {error}") from None
+        self.create_limits = read_limits(reply.headers) or self.create_limits
+        if not _is_success(reply):
+            self._refuse_create(reply)
+        if (created := read_created(read_json(reply.body))) is None:
+            hint = " (a web page: is REPLICATE_BASE_URL right?)" if _is_page(reply) else ""
+            raise OutcomeUnknown(
+                f"the create was answered {reply.status} with nothing usable{hint}: {self._seen(reply)}"
+            )
+        return created
+
+    def get(self, prediction_id: str) -> Prediction:
+        """One prediction. Raises Permanent(EXPIRED) when the provider has no record of it any more, nor its output.
+
+        Replicate keeps records after it removed their data, so this is a proxy that forgets. An id only seconds old may
+        not be readable everywhere yet: look again before you pay again.
+        """
+        reply = self._read("GET", _path(prediction_id))
+        self._refuse_address(reply)
+        if reply.status in (404, 410):
+            raise Permanent(self._words(reply), cause=Cause.EXPIRED)
+        self._expect_success(reply)
+        if (prediction := read_prediction(read_json(reply.body))) is None:
+            raise Transient(f"no prediction in the reply: {self._seen(reply)}")
+        return prediction
+
+    def cancel(self, prediction_id: str) -> Prediction | None:
+        """Ask for an end; harmless to repeat. None: the provider would not, or cannot; `get` tells how it stands."""
+        reply = self._read("POST", f"{_path(prediction_id)}/cancel")
+        return read_prediction(read_json(reply.body)) if _is_success(reply) else None
+
+    def list(self, *, created_after: float, cursor: str | None = None) -> Page:
+        """One page of the account's predictions since a moment (inclusive), newest first.
+
+        Times are not exact: ask a second early. A page is understood in full or not at all (Transient), since absence
+        from it is proof. Raises NotListed where there is no list.
+        """
+        query = {"created_after": write_time(created_after)} | ({"cursor": cursor} if cursor else {})
+        reply = self._read("GET", "/predictions", query=query)
+        if _is_absent(reply):
+            raise NotListed(f"{self._host} has no list of predictions")
+        self._expect_success(reply)
+        if (page := read_page(read_json(reply.body))) is None:
+            raise Transient(f"the list makes no sense: {self._seen(reply)}")
+        return page
+
+    def version_schema(self, version: str) -> dict[str, Any] | None:
+        """The JSON schema of a model version's input (`$ref`s resolve within it); None where the provider has none."""
+        if not (named := _VERSION.fullmatch(version)):
+            return None  # a bare version id has no address to ask at
+        path = f"/models/{named['owner']}/{named['model']}"
+        digest = named["digest"]
+        reply = self._read("GET", f"{path}/versions/{digest}" if digest else path)
+        if _is_absent(reply):
+            return None
+        self._expect_success(reply)
+        value = read_json(reply.body)
+        return read_schema(value if digest or not isinstance(value, dict) else value.get("latest_version"))
+
+    def check_account(self) -> AccountCheck:
+        """Whether the token is accepted, asked at no cost: by the account, else by the list. Raises Refused if not."""
+        reply = self._read("GET", "/account")
+        if _is_absent(reply):
+            query = {"created_after": write_time(self._clock.now())}
+            reply = self._read("GET", "/predictions", query=query)
+        if not _is_absent(reply):
+            self._expect_success(reply)
+        value = read_json(reply.body)
+        name = line(value.get("username")) if isinstance(value, dict) else None
+        server_time = read_http_date(reply.headers.get("Date"))
+        return AccountCheck(checked=not _is_absent(reply), name=name, server_time=server_time)
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> wire.Reply:
+        """One request, one reply. Raises NotSent, and NoReply once anything may have been sent."""
+        token = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        return wire.ask(
+            self._session,
+            method,
+            f"{self._base}/v1{path}",
+            read_seconds=self._read_seconds,
+            max_bytes=MAX_REPLY_BYTES,
+            headers={"Accept": "application/json", **(headers or {}), **token},
+            query=query,
+            body=body,
+        )
+
+    def _read(self, method: str, path: str, *, query: Mapping[str, str] | None = None) -> wire.Reply:
+        """A call that costs nothing. Returns 2xx, and the 4xx whose meaning is the caller's to say."""
+        try:
+            reply = self._call(method, path, query=query)
+        except (wire.NoReply, NotSent) as error:
+            raise Transient(f"no reply: {error}") from None
+        self.read_limits = read_limits(reply.headers) or self.read_limits
+        if _is_success(reply):
+            if reply.broken:
+                raise Transient(reply.broken)
+            return reply
+        self._refuse_account(reply)
+        if _is_stumble(reply) and reply.status != 501:
+            raise Transient(self._words(reply), after_seconds=self._objection(reply).after_seconds)
+        return reply
+
+    def _refuse_create(self, reply: wire.Reply) -> NoReturn:
+        self._refuse_account(reply)
+        if _is_stumble(reply):
+            raise OutcomeUnknown(self._words(reply))
+        self._refuse_address(reply)
+        raise Permanent(self._words(reply), cause=Cause.INPUT)
+
+    def _refuse_address(self, reply: wire.Reply) -> None:
+        """A 404 that is no JSON comes from a web server without such an API, not from the API about a version or id."""
+        if reply.status in (404, 405) and not isinstance(read_json(reply.body), dict):
+            raise Refused(f"{self._words(reply)}; is REPLICATE_BASE_URL right?")
+
+    def _refuse_account(self, reply: wire.Reply) -> None:
+        """What pauses or slows the whole account, whatever was asked."""
+        if 300 <= reply.status < 400:
+            host = _host_of(reply.headers.get("Location", ""))
+            raise Refused(f"{self._host} redirects to {host}: set REPLICATE_BASE_URL to where the API really is")
+        objection = self._objection(reply)
+        if reply.status in (401, 402, 403) or (reply.status == 429 and objection.is_quota):
+            raise Refused(self._words(reply))
+        if reply.status == 429:
+            raise Throttled(self._words(reply), after_seconds=objection.after_seconds)
+
+    def _expect_success(self, reply: wire.Reply) -> None:
+        if not _is_success(reply):
+            raise Permanent(self._words(reply), cause=Cause.UNKNOWN)
+
+    def _words(self, reply: wire.Reply) -> str:
+        """The status and the provider's own words, fit to be shown."""
+        text = self._objection(reply).text or reply.broken
+        return f"{self._host} answered {reply.status}" + (f": {text}" if text else "")
+
+    def _objection(self, reply: wire.Reply) -> Objection:
+        return read_objection(self._masked(reply.body), reply.headers, now=self._clock.now())
+
+    def _seen(self, reply: wire.Reply) -> str:
+        return reply.broken or excerpt(self._masked(reply.body))
+
+    def _masked(self, body: bytes) -> bytes:
+        """Some proxies repeat the key they were given in their complaint about it."""
+        return body.replace(self._token.encode(), b"[token]") if self._token else body
+
+
+def _is_success(reply: wire.Reply) -> bool:
+    return 200 <= reply.status < 300
+
+
+def _is_stumble(reply: wire.Reply) -> bool:
+    return reply.status == 408 or not 200 <= reply.status < 500
+
+
+def _is_page(reply: wire.Reply) -> bool:
+    """Made for a browser, not for us."""
+    return reply.headers.get("Content-Type", "").startswith("text/html")
+
+
+def _is_absent(reply: wire.Reply) -> bool:
+    """No such address: by status, or by a 200 with the front page.
+
+    new-api serves its page for every path it does not know (github.com/QuantumNous/new-api router/web-router.go).
+    """
+    return reply.status in (404, 405, 410, 501) or (_is_success(reply) and _is_page(reply))
+
+
+def _path(prediction_id: str) -> str:
+    return f"/predictions/{quote(prediction_id, safe='')}"
+
+
+def _host_of(address: str) -> str:
+    try:
+        return urlsplit(address).netloc.rpartition("@")[2] or "another path"
+    except ValueError:
+        return "nowhere"
