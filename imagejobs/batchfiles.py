@@ -1,0 +1,131 @@
+"""The files of a batch beside its images and its marker: manifest, metadata, and the rows that failed.
+
+Each is made in a temporary folder, which needs room for the largest of them (about a kilobyte an image), put whole
+under its own name, then forgotten. The same ledger gives the same files, whoever writes them.
+
+All are written each time, empty ones too, and parts that an earlier closing had more of are taken away: nothing stale
+stays. `failed.jsonl` holds failed jobs only, in rows that `submit` takes; why they failed, and what was canceled,
+stands in `failures.jsonl`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from itertools import chain, count, islice, takewhile
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, BinaryIO
+
+from imagejobs.edges.bucket import Store
+from imagejobs.imagefolder import Columns, metadata_record
+from imagejobs.job import Batch
+from imagejobs.layout import FAILED, FAILURES, METADATA, file_key, part_key
+from imagejobs.ledger import Ledger
+from imagejobs.manifest import (
+    JsonlWriter,
+    ParquetWriter,
+    Row,
+    Writer,
+    blocks,
+    failure_record,
+    image_record,
+    resubmittable,
+    to_line,
+)
+from imagejobs.states import State
+
+PART_ROWS = 100_000
+_FORMATS: dict[str, Callable[[BinaryIO], Writer]] = {"jsonl": JsonlWriter, "parquet": ParquetWriter}
+_CONTENT_TYPES = {"jsonl": "application/x-ndjson", "parquet": "application/vnd.apache.parquet"}
+
+
+def write_files(ledger: Ledger, store: Store, batch: Batch) -> int:
+    """Write them all. Returns how many images the manifest has. Raises what the store raises, and OSError."""
+    with TemporaryDirectory(prefix="imagejobs-") as folder:
+        files = _Files(ledger, store, batch, Path(folder))
+        columns = Columns()
+        images = files.put_manifest(columns)
+        files.put_metadata(columns)
+        files.put_failures()
+        return images
+
+
+class _Files:
+    """One batch's files on their way into the store."""
+
+    def __init__(self, ledger: Ledger, store: Store, batch: Batch, folder: Path) -> None:
+        self._views = ledger.views
+        self._store = store
+        self._batch = batch
+        self._folder = folder
+
+    def put_manifest(self, columns: Columns) -> int:
+        """Every part, the first one even without a row: readers then find a table, if an empty one."""
+        images = parts = 0
+        for part in _parts(self._views.image_rows(self._batch.id)):
+            images += self._put_part(parts, part, columns)
+            parts += 1
+        self._drop_parts(parts)
+        return images
+
+    def put_metadata(self, columns: Columns) -> None:
+        """A second pass, since only the whole batch tells which columns its rows share."""
+        shared = columns.shared()
+        rows = self._views.image_rows(self._batch.id)
+        self._put_lines(METADATA, (metadata_record(row, shared) for row in rows))
+
+    def put_failures(self) -> None:
+        """What was given up, as it can be submitted again, and why."""
+        self._put_lines(FAILED, map(resubmittable, self._views.job_rows(self._batch.id, State.FAILED)))
+        given_up = (self._views.job_rows(self._batch.id, state) for state in (State.FAILED, State.CANCELED))
+        self._put_lines(FAILURES, map(failure_record, chain.from_iterable(given_up)))
+
+    def _put_part(self, number: int, rows: Iterable[Row], columns: Columns) -> int:
+        paths = {format_: self._folder / f"part.{format_}" for format_ in _FORMATS}
+        with ExitStack() as stack:
+            files = {format_: stack.enter_context(path.open("wb")) for format_, path in paths.items()}
+            written = self._write_part(files, rows, columns)
+        for format_, path in paths.items():
+            self._store.put_file(part_key(self._batch.key, number, format_), path, content_type=_CONTENT_TYPES[format_])
+        return written
+
+    def _write_part(self, files: Mapping[str, BinaryIO], rows: Iterable[Row], columns: Columns) -> int:
+        writers = [_FORMATS[format_](file) for format_, file in files.items()]
+        written = 0
+        for block in blocks(rows):
+            records = [image_record(self._batch.key, row) for row in block]
+            for writer in writers:
+                writer.write(records)
+            for row in block:
+                columns.look_at(row)
+            written += len(block)
+        for writer in writers:
+            writer.finish()
+        return written
+
+    def _drop_parts(self, first: int) -> None:
+        """Parts of an earlier closing, the last one first: should this be cut off, the next closing finds the rest."""
+        for number in reversed(list(takewhile(self._is_part, count(first)))):
+            for key in self._part_keys(number):
+                self._store.delete(key)
+
+    def _is_part(self, number: int) -> bool:
+        return any(self._store.stat(key) for key in self._part_keys(number))
+
+    def _part_keys(self, number: int) -> list[str]:
+        return [part_key(self._batch.key, number, format_) for format_ in _FORMATS]
+
+    def _put_lines(self, name: str, records: Iterable[dict[str, Any]]) -> None:
+        path = self._folder / name
+        with path.open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(f"{to_line(record)}\n" for record in records)
+        self._store.put_file(file_key(self._batch.key, name), path, content_type=_CONTENT_TYPES["jsonl"])
+
+
+def _parts(rows: Iterator[Row]) -> Iterator[Iterator[Row]]:
+    """The rows in parts, at least one; each part is used up before the next one is taken."""
+    first = next(rows, None)
+    yield chain([] if first is None else [first], islice(rows, PART_ROWS - 1))
+    for row in rows:
+        yield chain([row], islice(rows, PART_ROWS - 1))

@@ -1,0 +1,181 @@
+"""The manifest: one row an image, saying where it is and all that made it. As JSON lines, Parquet or CSV.
+
+Rows come from `Ledger.views.image_rows`, become records, and are written a block at a time, so that a million of them
+need no more memory than a few thousand. JSON lines hold times as ISO 8601 texts and `input` and `tags` as objects;
+Parquet holds timestamps and JSON texts, so that its schema is the same for every model; CSV holds texts for both.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, BinaryIO, Protocol
+
+SCHEMA_VERSION = 1
+COLUMNS = {
+    "batch": "string",
+    "id": "string",
+    "index": "int32",
+    "uri": "string",
+    "sha256": "string",
+    "bytes": "int64",
+    "width": "int32",
+    "height": "int32",
+    "content_type": "string",
+    "version": "string",
+    "input": "string",  # JSON
+    "seed": "int64",  # null for a model that takes none
+    "prediction_id": "string",  # null where a proxy answered with the images themselves
+    "attempt": "int32",
+    "created_at": "timestamp",  # the provider took it
+    "completed_at": "timestamp",  # the provider had it ready
+    "stored_at": "timestamp",  # verified in the store
+    "predict_time_s": "double",
+    "tags": "string",  # JSON; null without tags
+    "schema_version": "int32",
+}
+_TIMES = tuple(name for name, kind in COLUMNS.items() if kind == "timestamp")
+_FACTS = tuple(name for name in COLUMNS if name not in ("batch", "seed", "schema_version"))
+_BLOCK_ROWS = 4096
+_BLOCK_CHARACTERS = 16 * 2**20  # an input may be a megabyte
+
+Row = Mapping[str, Any]
+
+
+class Writer(Protocol):
+    """Writes records to an open binary file, which stays open: closing it is its owner's."""
+
+    def write(self, records: Sequence[Row]) -> None:
+        """Write these records, in their order."""
+
+    def finish(self) -> None:
+        """Write what ends the file. Without it, a Parquet file cannot be read."""
+
+
+def image_record(batch: str, row: Row) -> dict[str, Any]:
+    """The manifest's row of one image. Times are still seconds; `input` and `tags` are still JSON texts."""
+    facts = {name: row[name] for name in _FACTS}
+    return {"batch": batch, **facts, "seed": _seed(row["input"]), "schema_version": SCHEMA_VERSION}
+
+
+def as_json(record: Row) -> str:
+    """The record as one line of JSON, without its line feed."""
+    tags = record["tags"]
+    parsed = {"input": json.loads(record["input"]), "tags": None if tags is None else json.loads(tags)}
+    return to_line({**record, **parsed, **{name: iso(record[name]) for name in _TIMES}})
+
+
+def to_line(value: Mapping[str, Any]) -> str:
+    """One JSON object on one line, its keys in their order, non-ASCII kept as it is."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def iso(seconds: float | None) -> str | None:
+    """A moment as ISO 8601 text in UTC, to the microsecond: `2025-11-24T04:16:00.250000Z`."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def microseconds(seconds: float | None) -> int | None:
+    """A moment as whole microseconds since the epoch."""
+    return None if seconds is None else round(seconds * 1_000_000)
+
+
+def _seed(text: str) -> int | None:
+    seed = json.loads(text).get("seed")
+    return seed if type(seed) is int else None
+
+
+def failure_record(row: Row) -> dict[str, Any]:
+    """Why a job has not all its images, from a row of `job_rows`."""
+    names = ("line", "state", "cause", "error", "attempt", "version")
+    return {"id": row["row_id"], **{name: row[name] for name in names}}
+
+
+def resubmittable(row: Row) -> dict[str, Any]:
+    """What was asked, from a row of `job_rows`, with no key but those that `submit` takes."""
+    tags = {"tags": json.loads(row["tags"])} if row["tags"] else {}
+    return {"id": row["row_id"], "version": row["version"], "input": json.loads(row["input"]), **tags}
+
+
+def blocks(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """The rows in lists that fit into memory, whatever the size of their inputs."""
+    block: list[Row] = []
+    characters = 0
+    for row in rows:
+        block.append(row)
+        characters += len(row["input"])
+        if len(block) >= _BLOCK_ROWS or characters >= _BLOCK_CHARACTERS:
+            yield block
+            block, characters = [], 0
+    if block:
+        yield block
+
+
+@lru_cache
+def parquet_schema() -> Any:
+    """The declared schema of the manifest's Parquet files, a `pyarrow.Schema`."""
+    import pyarrow
+
+    kinds = {"timestamp": pyarrow.timestamp("us", tz="UTC"), "double": pyarrow.float64()}
+    return pyarrow.schema([(name, kinds.get(kind) or getattr(pyarrow, kind)()) for name, kind in COLUMNS.items()])
+
+
+class JsonlWriter:
+    """A line an image."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def write(self, records: Sequence[Row]) -> None:
+        """Write these records, in their order."""
+        self._file.write("".join(f"{as_json(record)}\n" for record in records).encode())
+
+    def finish(self) -> None:
+        """Nothing ends a file of lines."""
+
+
+class CsvWriter:
+    """A header and a record an image, as RFC 4180 has it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._put([dict(zip(COLUMNS, COLUMNS, strict=True))])
+
+    def write(self, records: Sequence[Row]) -> None:
+        """Write these records, in their order."""
+        self._put([{**record, **{name: iso(record[name]) for name in _TIMES}} for record in records])
+
+    def finish(self) -> None:
+        """Nothing ends a file of lines."""
+
+    def _put(self, cells: Sequence[Row]) -> None:
+        text = io.StringIO()
+        csv.DictWriter(text, COLUMNS).writerows(cells)
+        self._file.write(text.getvalue().encode())
+
+
+class ParquetWriter:
+    """A row group a block, with the declared schema, compressed with Zstandard."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        from pyarrow import parquet
+
+        self._table = parquet.ParquetWriter(file, parquet_schema(), compression="zstd")
+
+    def write(self, records: Sequence[Row]) -> None:
+        """Write these records, in their order."""
+        import pyarrow
+
+        columns = {name: [record[name] for record in records] for name in COLUMNS}
+        columns |= {name: [microseconds(moment) for moment in columns[name]] for name in _TIMES}
+        self._table.write_table(pyarrow.Table.from_pydict(columns, schema=parquet_schema()))
+
+    def finish(self) -> None:
+        """Write the footer."""
+        self._table.close()
