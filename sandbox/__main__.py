@@ -19,7 +19,7 @@ from sandbox.lifetime import die_with_parent
 from sandbox.options import Options, parse
 from sandbox.provider import Provider
 
-SHUTDOWN_SECONDS = 1.0  # calls still open at the end are cut after so long
+SHUTDOWN_SECONDS = 0.5  # calls still open at the end are cut after so long
 BACKLOG = 512  # connections that may wait to be accepted: many workers connect at once
 
 

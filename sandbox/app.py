@@ -21,7 +21,7 @@ def build_app(provider: Provider) -> web.Application:
     app = web.Application(client_max_size=LARGEST_BODY_BYTES)
     app.add_routes(Api(provider, webhooks).routes())
     app.add_routes(Files(provider).routes())
-    app.add_routes(Control(provider).routes())
+    app.add_routes(Control(provider, webhooks).routes())
 
     async def run_webhooks(_: web.Application) -> AsyncIterator[None]:
         await webhooks.start()

@@ -12,6 +12,7 @@ from sandbox import shapes
 from sandbox.faults import read_rules
 from sandbox.orders import is_loopback
 from sandbox.provider import Provider
+from sandbox.webhooks import Webhooks
 
 WAIT_HINTS = ("body", "text", "header", "none")
 # What PUT /sandbox/limits understands, and the type of each.
@@ -27,8 +28,9 @@ LIMITS: dict[str, type] = {
 class Control:
     """The endpoints under /sandbox."""
 
-    def __init__(self, provider: Provider) -> None:
+    def __init__(self, provider: Provider, webhooks: Webhooks) -> None:
         self._provider = provider
+        self._webhooks = webhooks
 
     def routes(self) -> list[web.RouteDef]:
         base = f"{self._provider.options.prefix}/sandbox"
@@ -90,6 +92,7 @@ class Control:
         )
 
     async def reset(self, _: web.Request) -> web.Response:
+        self._webhooks.forget()
         self._provider.reset()
         return web.json_response({})
 

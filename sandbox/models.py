@@ -42,8 +42,9 @@ class Model:
         return bool(self.version["openapi_schema"]["components"]["schemas"]["Output"]["type"] == "string")
 
     def filled(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The input with the defaults of what was left out."""
-        return {**self.defaults, **given}
+        """The input with the defaults of what was left out; 2.0 is a whole number in JSON, so it is one here."""
+        whole = {key: int(value) for key, value in given.items() if isinstance(value, float) and value.is_integer()}
+        return {**self.defaults, **given, **whole}
 
     def faults_in(self, given: object) -> list[InvalidField]:
         """Everything wrong with an input; unknown keys inside it are let through, as the vendor always has."""

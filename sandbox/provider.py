@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import time
@@ -102,7 +103,8 @@ class Provider:
     def cancel(self, prediction: Prediction) -> Prediction:
         """Harmless on one that has ended. Wakes whoever waits for its end."""
         canceled = self.store.cancel(prediction, self.now_ns())
-        self._changes_of(prediction.id).set()
+        if prediction.id in self._changed:
+            self._changed[prediction.id].set()
         return canceled
 
     def look_at(self, prediction_id: str) -> Look:
@@ -111,6 +113,10 @@ class Provider:
         if prediction is None:
             raise KeyError(prediction_id)
         return self.look(prediction)
+
+    def latest(self, prediction: Prediction) -> Prediction:
+        """Its record with what has happened since; as it was, where a reset has forgotten it."""
+        return self.store.get(prediction.id) or prediction
 
     def look(self, prediction: Prediction) -> Look:
         return look(prediction, self.now_ns(), keep_ns=int(self.options.expire_seconds * NS))
@@ -153,19 +159,17 @@ class Provider:
             if prediction.fate.never_ends:
                 ends_ns = self.now_ns() + FOR_EVER_NS
             await self.sleep_until(ends_ns if until_ns is None else min(ends_ns, until_ns), prediction)
-            prediction = self.store.get(prediction.id) or prediction
+            prediction = self.latest(prediction)
+        if self.look(prediction).ended:
+            self._changed.pop(prediction.id, None)
         return prediction
 
     async def sleep_until(self, time_ns: int, prediction: Prediction) -> None:
         """Or until the prediction is canceled, if that comes first."""
         seconds = max(0.001, (time_ns - self.now_ns()) / NS)
-        try:
-            await asyncio.wait_for(self._changes_of(prediction.id).wait(), timeout=seconds)
-        except TimeoutError:
-            return
-
-    def _changes_of(self, prediction_id: str) -> asyncio.Event:
-        return self._changed.setdefault(prediction_id, asyncio.Event())
+        changed = self._changed.setdefault(prediction.id, asyncio.Event())
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(changed.wait(), timeout=seconds)
 
 
 def _new_key(n_bytes: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -80,7 +81,7 @@ def invalid_version() -> Refusal:
 
 def throttled(wait_seconds: float, *, per_minute: float, burst: int, hint: str) -> Refusal:
     """429. `hint` says where the wait is told: `body` (as seen in 2026), `text`, `header` or `none`."""
-    seconds = max(1, round(wait_seconds + 0.499))
+    seconds = max(1, math.ceil(wait_seconds))
     told = hint in ("body", "text")
     detail = f"Request was throttled. Your rate limit is {per_minute:g} requests per minute with a burst of {burst}."
     return Refusal(

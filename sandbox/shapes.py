@@ -11,6 +11,7 @@ from typing import Any
 from sandbox.models import Model
 from sandbox.predictions import NS, Look, Prediction, Status
 
+USUAL_STEPS = 50  # of a progress bar where the input says nothing
 MODEL_URL = "https://replicate.com"
 
 
@@ -80,7 +81,8 @@ def logs(record: Prediction, seen: Look) -> str:
     """Nothing before the start; then the seed, and the progress bar that the official client reads."""
     if seen.started_ns is None:
         return ""
-    steps = int(record.input.get("num_inference_steps", 50))
+    asked = record.input.get("num_inference_steps")
+    steps = asked if isinstance(asked, int) else USUAL_STEPS
     lines = [f"Using seed: {record.seed}"]
     for tenth in range(int(seen.progress * 10) + 1):
         bar = "█" * tenth + " " * (10 - tenth)

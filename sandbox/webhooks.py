@@ -55,9 +55,13 @@ class Webhooks:
             if ending(prediction)[0] > oldest_ns:
                 self.plan(prediction)
 
-    async def close(self) -> None:
+    def forget(self) -> None:
+        """Nothing that was planned is sent any more."""
         for task in self._tasks:
             task.cancel()
+
+    async def close(self) -> None:
+        self.forget()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._session is not None:
             await self._session.close()
@@ -72,7 +76,7 @@ class Webhooks:
         events = prediction.webhook_events
         if "start" in events and self._provider.now_ns() < prediction.starts_ns:
             await self._provider.sleep_until(prediction.starts_ns, prediction)
-            if self._provider.look_at(prediction.id).status == Status.PROCESSING:
+            if self._provider.look(self._provider.latest(prediction)).status == Status.PROCESSING:
                 await self._deliver(prediction, url)
         ended = await self._provider.wait_for_end(prediction, None)
         status = self._provider.look(ended).status

@@ -48,14 +48,17 @@ async def send(request: web.Request, reply: Reply, *, over_seconds: float = 0.0)
     else:
         response.content_length = reply.declared_bytes or len(reply.body)
     await response.prepare(request)
-    pieces = SLOW_PIECES if over_seconds else 1
-    size = -(-len(reply.body) // pieces) or 1
-    for start in range(0, len(reply.body), size):
-        await response.write(reply.body[start : start + size])
-        await asyncio.sleep(over_seconds / pieces)
+    for piece in _pieces(reply.body, SLOW_PIECES if over_seconds else 1):
+        await asyncio.sleep(over_seconds * len(piece) / len(reply.body))
+        await response.write(piece)
     if reply.declared_bytes and request.transport:
         request.transport.close()
     return response
+
+
+def _pieces(body: bytes, count: int) -> list[bytes]:
+    size = -(-len(body) // count) or 1
+    return [body[start : start + size] for start in range(0, len(body), size)]
 
 
 async def send_huge(request: web.Request, head: bytes, *, media_type: str, total_bytes: int) -> web.StreamResponse:

@@ -80,11 +80,12 @@ class SandboxServer(Server):
         """Forget all predictions, counts and fault rules; limits are those of the command line again."""
         self._control("POST", "reset")
 
-    def call(self, method: str, path: str, **kwargs: Any) -> requests.Response:
+    def call(
+        self, method: str, path: str, *, timeout: float | tuple[float, float] = _TIMEOUT_SECONDS, **kwargs: Any
+    ) -> requests.Response:
         """One authenticated API call, `path` without /v1; keyword arguments are those of `requests.request`."""
         headers = {"Authorization": f"Bearer {self.token}", **kwargs.pop("headers", {})}
-        kwargs.setdefault("timeout", _TIMEOUT_SECONDS)
-        return requests.request(method, f"{self.url}/v1/{path}", headers=headers, **kwargs)
+        return requests.request(method, f"{self.url}/v1/{path}", headers=headers, timeout=timeout, **kwargs)
 
     def create(self, **given: Any) -> dict[str, Any]:
         """An accepted prediction with this input."""
