@@ -108,7 +108,7 @@ def _read_images(value: Any) -> ImagesAnswer | None:
 def _image_address(item: Any) -> str | None:
     if not isinstance(item, dict):
         return None
-    encoded = line(item.get("b64_json"))
+    encoded = line("".join(str(item.get("b64_json") or "").split()))  # some encoders break their lines
     if encoded and not encoded.startswith("data:"):
         encoded = f"data:image/png;base64,{encoded}"  # the type is a guess: whoever fetches it looks at the bytes
     return line(item.get("url")) or encoded

@@ -104,22 +104,16 @@ class SecureConnection(Connection, HTTPSConnection):
 
 
 class _Adapter(HTTPAdapter):
-    """Opens connections of the given kinds, keeps one for each thread, and tries once."""
+    """Opens connections of one kind, keeps one for each thread, and tries once."""
 
-    def __init__(self, *, plain: type[HTTPConnection], secure: type[HTTPSConnection], threads: int) -> None:
-        class PlainPool(HTTPConnectionPool):
-            ConnectionCls = plain
-
-        class SecurePool(HTTPSConnectionPool):
-            ConnectionCls = secure
-
-        self._pools = {"http": PlainPool, "https": SecurePool}
+    def __init__(self, pool: type[HTTPConnectionPool], *, threads: int) -> None:
+        self._pool = pool
         super().__init__(pool_maxsize=threads, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
         manager: PoolManager = self.poolmanager
-        manager.pool_classes_by_scheme = self._pools
+        manager.pool_classes_by_scheme = {"http": self._pool, "https": self._pool}
 
 
 class _PlainSession(requests.Session):
@@ -132,18 +126,26 @@ class _PlainSession(requests.Session):
 def open_session(
     *,
     threads: int,
-    plain: type[HTTPConnection] = Connection,
+    plain: type[HTTPConnection] | None = Connection,
     secure: type[HTTPSConnection] = SecureConnection,
 ) -> requests.Session:
-    """For many threads: nothing from the environment (proxies, .netrc), no cookies, no redirects, no retries."""
+    """For many threads: nothing from the environment (proxies, .netrc), no cookies, no redirects, no retries.
+
+    Without `plain`, an http address is as bad as any other scheme.
+    """
     session = _PlainSession()
     session.trust_env = False
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.headers["User-Agent"] = "imagejobs"
-    adapter = _Adapter(plain=plain, secure=secure, threads=threads)
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
+    session.adapters.clear()
+    session.mount("https://", _Adapter(_pool_of(HTTPSConnectionPool, secure), threads=threads))
+    if plain:
+        session.mount("http://", _Adapter(_pool_of(HTTPConnectionPool, plain), threads=threads))
     return session
+
+
+def _pool_of(pool: type[HTTPConnectionPool], connection: type[HTTPConnection]) -> type[HTTPConnectionPool]:
+    return type(pool.__name__, (pool,), {"ConnectionCls": connection})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

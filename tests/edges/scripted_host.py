@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import ssl
@@ -75,7 +76,7 @@ class ScriptedHost:
         self._threads[0].join(5)
         self._listener.close()
         for peer in self._peers:
-            if peer.fileno() >= 0:
+            with contextlib.suppress(OSError):  # most have ended already
                 peer.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(5)
@@ -107,12 +108,12 @@ class ScriptedHost:
             except OSError:
                 return
             self.connections += 1
-            self._peers.append(peer)
             self._run(self._serve, peer)
 
     def _serve(self, peer: socket.socket) -> None:
         try:
             with self._tls.wrap_socket(peer, server_side=True) if self._tls else peer as stream:
+                self._peers.append(stream)
                 while request := _read_request(stream):
                     self.requests.append(request)
                     act = self._acts.popleft() if self._acts else lambda _: self.over.wait(30)
