@@ -43,7 +43,7 @@ def configure(*, level: str = "info", stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for chatty in ("urllib3", "botocore", "boto3", "s3transfer", "kombu", "PIL"):
+    for chatty in ("urllib3", "botocore", "boto3", "s3transfer", "kombu", "celery", "PIL"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 

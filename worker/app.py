@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import threading
 import time
+import warnings
 
 import structlog
-from celery.signals import worker_shutting_down
+from celery.signals import setup_logging, worker_shutting_down
 
 from imagejobs import logs
 from imagejobs.settings import Settings
@@ -22,6 +23,9 @@ log = structlog.get_logger("imagejobs.worker")
 def work(settings: Settings) -> int:
     """Run one worker process until it is told to stop. Raises BadSetting when a door does not open."""
     logs.configure(level=settings.log_level)
+    setup_logging.connect(_keep_our_log, weak=False)
+    # The warning is about pickled messages run as root; ours are JSON ids.
+    warnings.filterwarnings("ignore", message="(?s)You're running the worker with superuser privileges")
     services = open_services(settings)
     app = services.broker.app
     clock = tasks.register(app, services, threads=settings.threads)
@@ -29,11 +33,20 @@ def work(settings: Settings) -> int:
     _end_in_time()
     _announce(services)
     worker = app.Worker(
-        pool="threads", concurrency=settings.threads, without_gossip=True, without_mingle=True, without_heartbeat=True
+        pool="threads",
+        concurrency=settings.threads,
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        quiet=True,
     )
     worker.start()
     services.close()
     return int(worker.exitcode or 0)
+
+
+def _keep_our_log(**_: object) -> None:
+    """Whoever answers this signal has set up logging; Celery then leaves it alone."""
 
 
 def _announce(services: Services) -> None:

@@ -8,6 +8,7 @@ anew, to when the next one makes sense. Flushed, the keys are gone, and so both 
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import structlog
@@ -22,10 +23,13 @@ log = structlog.get_logger("imagejobs.pulse")
 
 
 class Pulse:
-    """The due times of the sweeps, in Redis."""
+    """The due times of the sweeps, in Redis, and this process's clock."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
+        self._changed = threading.Condition()
+        self._wake_at = 0.0  # monotonic
+        self._is_over = False
 
     def tick(self) -> float:
         """Send what is due. Returns the seconds until something may be due again."""
@@ -40,8 +44,34 @@ class Pulse:
         return float(min(LONGEST_SECONDS, max(SHORTEST_SECONDS, min(poll_ms, tend_ms) / 1000)))
 
     def rest(self, sweep: str, seconds: float) -> None:
-        """The sweep has run; the next one is due in `seconds`."""
+        """The sweep has run here; the next one is due in `seconds`."""
         self._broker.redis.set(self._key(sweep), "rests", px=max(1, int(seconds * 1000)))
+        with self._changed:
+            self._wake_at = min(self._wake_at, time.monotonic() + seconds)
+            self._changed.notify()
+
+    def run(self) -> None:
+        """Tick until `stop`; while Redis is away, keep trying."""
+        while self._wait():
+            try:
+                seconds = self.tick()
+            except BROKER_ERRORS as error:
+                log.warning("broker_away", error=type(error).__name__)
+                seconds = LONGEST_SECONDS
+            with self._changed:
+                self._wake_at = time.monotonic() + seconds
+
+    def _wait(self) -> bool:
+        with self._changed:
+            while not self._is_over and (left := self._wake_at - time.monotonic()) > 0:
+                self._changed.wait(left)
+            return not self._is_over
+
+    def stop(self) -> None:
+        """No more ticks."""
+        with self._changed:
+            self._is_over = True
+            self._changed.notify()
 
     def _key(self, sweep: str) -> str:
         return f"{self._broker.prefix}due:{sweep}"
@@ -55,28 +85,14 @@ def step(pulse: Pulse) -> type[bootsteps.StartStopStep]:
 
         requires = {"celery.worker.components:Pool"}  # noqa: RUF012 - celery's own way to say it
 
-        def __init__(self, worker: Any, **_options: Any) -> None:
-            super().__init__(worker)
-            self._over = threading.Event()
-            self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
-
         def start(self, _worker: Any) -> None:
             """Start the clock."""
-            self._thread.start()
+            threading.Thread(target=pulse.run, name="pulse", daemon=True).start()
 
         def stop(self, _worker: Any) -> None:
             """Stop it, before the pool stops."""
-            self._over.set()
+            pulse.stop()
 
         terminate = stop
-
-        def _run(self) -> None:
-            wait = 0.0
-            while not self._over.wait(wait):
-                try:
-                    wait = pulse.tick()
-                except BROKER_ERRORS as error:
-                    log.warning("broker_away", error=type(error).__name__)
-                    wait = LONGEST_SECONDS
 
     return Ticking
