@@ -33,7 +33,7 @@ def main() -> int:
         if options.faults is not None:
             provider.faults.replace(read_rules(json.loads(options.faults.read_text("utf-8"))))
         asyncio.run(_serve(options, provider))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, OverflowError, ValueError, KeyError) as error:
         sys.stderr.write(f"imagejobs sandbox: {error}\n")
         return 2
     return 0

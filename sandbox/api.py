@@ -10,7 +10,6 @@ from aiohttp import web
 from sandbox import shapes
 from sandbox.door import Call, Handler, opens
 from sandbox.faults import OPERATIONS, VIEW
-from sandbox.gallery import subject_of
 from sandbox.listing import list_page
 from sandbox.models import Model
 from sandbox.orders import Order, Target, read_order
@@ -104,14 +103,9 @@ class Api:
         seen = self._provider.look(ended)
         if seen.status != Status.SUCCEEDED:
             raise Refusal(500, ended.fate.error or f"The prediction was {seen.status}.")
-        if self._provider.options.images_as == "b64":
-            model = self._provider.catalog.of(ended.model)
-            encoded = [
-                await self._provider.gallery.data_uri(subject_of(ended, model, index)) for index in ended.fate.images
-            ]
-            data = [{"b64_json": uri.partition(",")[2]} for uri in encoded]
-        else:
-            data = [{"url": url} for url in await self._provider.outputs(ended, seen) or []]
+        as_data = self._provider.options.images_as == "b64"
+        outputs = await self._provider.outputs(ended, seen, as_data=as_data) or []
+        data = [{"b64_json": uri.partition(",")[2]} if as_data else {"url": uri} for uri in outputs]
         return json_reply(200, {"created": self._provider.now_ns() // NS, "data": data})
 
     async def get(self, call: Call) -> Reply:

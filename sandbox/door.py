@@ -12,14 +12,12 @@ from typing import Any
 from aiohttp import web
 
 from sandbox import wire
-from sandbox.faults import EXCHANGE
+from sandbox.faults import EXCHANGE, Struck
 from sandbox.limits import Verdict
 from sandbox.predictions import Prediction, prompt_in
 from sandbox.provider import Provider
 from sandbox.refusals import Refusal, problem, proxy_error, throttled
 from sandbox.wire import Reply
-
-Struck = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

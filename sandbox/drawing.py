@@ -48,7 +48,7 @@ def _landscape(subject: Subject, dice: random.Random) -> Image.Image:
     scenery.stars(picture, palette, dice)
     scenery.curtains(picture, palette, dice)
     scenery.clouds(picture, palette, dice)
-    light_x, _ = scenery.light(picture, palette, dice, horizon=horizon)
+    light_x = scenery.light(picture, palette, dice, horizon=horizon)
     if mood.land == "sea":
         scenery.islands(picture, mood, dice, horizon=horizon)
         scenery.sea(picture, mood, dice, horizon=horizon)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sandbox.faults import Struck
 from sandbox.models import Model
 from sandbox.predictions import NS, Fate, prompt_in
 
@@ -44,7 +45,7 @@ def _spared(indexes: tuple[int, ...], dice: random.Random) -> tuple[int, ...]:
     return tuple(i for i in indexes if i == spared or (i != flagged and dice.random() < 0.5))
 
 
-def bent(fate: Fate, struck: Mapping[str, Mapping[str, Any]]) -> Fate:
+def bent(fate: Fate, struck: Struck) -> Fate:
     """The fate after the fault rules that struck this create."""
     if "fail" in struck:
         return Fate(error=struck["fail"]["error"])

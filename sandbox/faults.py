@@ -14,6 +14,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+Struck = Mapping[str, Mapping[str, Any]]  # the faults that strike one call: kind -> parameters
+
 OPERATIONS = frozenset({"create", "get", "list", "cancel", "version", "account", "file"})
 CREATE, LIST, FILE = frozenset({"create"}), frozenset({"list"}), frozenset({"file"})
 OBJECTS = frozenset({"create", "get", "list", "cancel"})
@@ -69,6 +71,7 @@ DOWNLOAD = {
     "redirect": Kind(on=FILE, parameters={"url": "http://127.0.0.1:9/"}),
     "gone": Kind(on=FILE),
 }
+COMMON: Mapping[str, Any] = {"rate": 1.0, "count": 1, "after_seconds": 0.0, "for_seconds": 0.0, "match": ""}  # by type
 KINDS: Mapping[str, Kind] = {**EXCHANGE, **FATE, **VIEW, **DOWNLOAD}
 
 
@@ -94,17 +97,17 @@ def read_rules(raw: object) -> list[Rule]:
 
 
 def _read_rule(number: int, entry: object) -> Rule:
-    if not isinstance(entry, dict) or entry.get("kind") not in KINDS:
+    if not isinstance(entry, dict) or str(entry.get("kind")) not in KINDS:
         raise ValueError(f"rule {number}: kind must be one of {', '.join(KINDS)}")
-    kind = KINDS[entry["kind"]]
-    if entry.get("on") not in kind.on:
+    kind = KINDS[str(entry["kind"])]
+    if str(entry.get("on")) not in kind.on:
         raise ValueError(f"rule {number}: {entry['kind']} strikes only on {', '.join(sorted(kind.on))}")
-    common = {"on", "kind", "rate", "count", "after_seconds", "for_seconds", "match"}
-    own = {key: value for key, value in entry.items() if key not in common}
-    for key, value in own.items():
-        if key not in kind.parameters or not _like(value, kind.parameters[key]):
+    known = {"on": "", "kind": "", **COMMON, **kind.parameters}
+    for key, value in entry.items():
+        if key not in known or not _like(value, known[key]):
             raise ValueError(f"rule {number}: {entry['kind']} cannot have {key} = {value!r}")
-    shared = {key: value for key, value in entry.items() if key in common}
+    own = {key: value for key, value in entry.items() if key in kind.parameters}
+    shared = {key: value for key, value in entry.items() if key not in own}
     return Rule(**shared, parameters={**kind.parameters, **own})
 
 
@@ -131,8 +134,8 @@ class FaultBook:
         self._set_at = self._clock()
         self.dice = random.Random(self._seed)
 
-    def strike(self, operation: str, prompt: str | None, kinds: Collection[str]) -> dict[str, Mapping[str, Any]]:
-        """The faults of these kinds that strike this call: kind -> parameters. The first rule of a kind wins."""
+    def strike(self, operation: str, prompt: str | None, kinds: Collection[str]) -> Struck:
+        """The faults of these kinds that strike this call. The first rule of a kind wins."""
         struck: dict[str, Mapping[str, Any]] = {}
         if not self.rules:
             return struck

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from aiohttp import web
 
 from sandbox import wire
 from sandbox.containers import bomb, corrupted
 from sandbox.door import faulty_reply
-from sandbox.faults import DOWNLOAD, EXCHANGE
+from sandbox.faults import DOWNLOAD, EXCHANGE, Struck
 from sandbox.gallery import subject_of
 from sandbox.predictions import Prediction, Status
 from sandbox.provider import Provider
 from sandbox.wire import HTML, Reply
-
-Struck = Mapping[str, Mapping[str, Any]]
 
 GONE = Reply(status=404, body=b"<html><body>Not found</body></html>", media_type=HTML)
 ERROR_PAGE = b"<!doctype html><html><body><h1>Something went wrong</h1></body></html>"

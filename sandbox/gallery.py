@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from sandbox.containers import with_comment
@@ -14,6 +15,7 @@ from sandbox.models import Model
 from sandbox.predictions import Prediction
 
 KEPT_BYTES = 64_000_000
+DRAWING_THREADS = 2  # encoding leaves the interpreter's lock, drawing does not: more would only slow the API
 DOTS_SIZES = {"square": (512, 512), "portrait": (448, 640), "landscape": (640, 448)}
 
 
@@ -46,6 +48,7 @@ class Gallery:
         self.image_format = image_format
         self.media_type = MEDIA_TYPES[image_format]
         self._distinct = distinct
+        self._brushes = ThreadPoolExecutor(DRAWING_THREADS, thread_name_prefix="brush")
         self._kept: OrderedDict[Subject, bytes] = OrderedDict()
         self._kept_bytes = 0
 
@@ -54,7 +57,8 @@ class Gallery:
         drawn = self._stand_in(subject) if self._distinct else subject
         data = self._kept.get(drawn)
         if data is None:
-            data = await asyncio.to_thread(lambda: encode(draw(drawn), self.image_format))
+            loop = asyncio.get_running_loop()
+            data = await loop.run_in_executor(self._brushes, lambda: encode(draw(drawn), self.image_format))
             self._keep(drawn, data)
         else:
             self._kept.move_to_end(drawn)
@@ -63,6 +67,10 @@ class Gallery:
 
     async def data_uri(self, subject: Subject) -> str:
         return f"data:{self.media_type};base64,{base64.b64encode(await self.picture(subject)).decode()}"
+
+    def close(self) -> None:
+        """Drops what is waiting to be drawn."""
+        self._brushes.shutdown(wait=False, cancel_futures=True)
 
     def _stand_in(self, subject: Subject) -> Subject:
         seed = (subject.seed + subject.index) % self._distinct

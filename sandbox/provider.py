@@ -62,6 +62,7 @@ class Provider:
 
     def close(self) -> None:
         self.store.close()
+        self.gallery.close()
 
     @property
     def links_base(self) -> str:
@@ -75,10 +76,10 @@ class Provider:
         created_ns = self.store.next_ns(self.now_ns())
         seed = order.input.get("seed")
         seed = int.from_bytes(os.urandom(2)) if seed is None else int(seed)
-        run = run_seconds(self.options.run_seconds, prompt=prompt, seed=seed)
-        run += struck.get("slow_run", {}).get("seconds", 0)
         wait = QUEUE_SHARE * self.options.run_seconds + struck.get("slow_start", {}).get("seconds", 0)
         starts_ns = self.boots.ready_ns(order.model.full_name, created_ns) + int(wait * NS)
+        run = run_seconds(self.options.run_seconds, prompt=prompt, seed=seed)
+        run += struck.get("slow_run", {}).get("seconds", 0)
         limit = order.cancel_after_seconds
         prediction = Prediction(
             id=_new_key(16)[:26],

@@ -13,9 +13,7 @@ from sandbox.palettes import Colour, Mood, Palette, blend
 
 RIDGE_STEP_PX = 3  # a ridge is a polygon with a corner every so many pixels
 SMOOTHING = 2  # shapes are drawn this many times too large, then reduced: soft edges
-
 GRADIENT_RIM = 178  # Pillow's radial gradient is 0 at the centre and this (or more) at the nearest edge
-
 RAY = Image.linear_gradient("L").resize((1, 64))  # dark above, bright at its foot
 
 Ridge = list[float]  # height above the picture's lower edge at each step, as a share of the picture's height
@@ -69,8 +67,8 @@ def clouds(picture: Image.Image, palette: Palette, dice: random.Random) -> None:
     picture.paste(blend(palette.sky[-1], palette.light, 0.35), mask=soft)
 
 
-def light(picture: Image.Image, palette: Palette, dice: random.Random, *, horizon: float) -> tuple[int, int]:
-    """A sun or moon in its glow; says where it stands, for its reflection."""
+def light(picture: Image.Image, palette: Palette, dice: random.Random, *, horizon: float) -> int:
+    """A sun or moon in its glow; says how far from the left it stands, for its reflection."""
     width, height = picture.size
     radius = int(min(width, height) * dice.uniform(0.035, 0.085))
     x = int(width * dice.uniform(0.18, 0.82))
@@ -82,7 +80,7 @@ def light(picture: Image.Image, palette: Palette, dice: random.Random, *, horizo
     disc = Image.new("L", (8 * radius, 8 * radius))
     ImageDraw.Draw(disc).ellipse((0, 0, 8 * radius - 1, 8 * radius - 1), fill=255)
     picture.paste(palette.light, (x - radius, y - radius), disc.reduce(4))
-    return x, y
+    return x
 
 
 def land(picture: Image.Image, mood: Mood, dice: random.Random, *, horizon: float) -> None:
@@ -222,7 +220,6 @@ RIDGES: dict[str, Callable[[int, random.Random, float], Ridge]] = {
     "hills": _hills,
     "dunes": _dunes,
     "peaks": _peaks,
-    "sea": _peaks,
 }
 
 

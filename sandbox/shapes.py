@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from sandbox.faults import Struck
 from sandbox.models import Model
 from sandbox.predictions import NS, Look, Prediction, Status
 
@@ -116,7 +117,7 @@ def page(results: list[Any], *, newer: str | None = None, older: str | None = No
     return {"previous": newer, "next": older, "results": results}
 
 
-def altered(shown: dict[str, Any], record: Prediction, view: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def altered(shown: dict[str, Any], record: Prediction, view: Struck) -> dict[str, Any]:
     """The object after the fault rules that struck this view of it."""
     if "created_at_shift" in view:
         shift_ns = int(view["created_at_shift"]["seconds"] * NS)

@@ -13,7 +13,6 @@ import hashlib
 import hmac
 import json
 import secrets
-from itertools import accumulate, repeat
 
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
@@ -48,7 +47,7 @@ class Webhooks:
         self._session: ClientSession | None = None
 
     async def start(self) -> None:
-        """Also takes up what a restart interrupted, as far as its minute is not over."""
+        """Also takes up what a restart interrupted; what ended within the last minute may so be told twice."""
         self._session = ClientSession(timeout=TIMEOUT)
         oldest_ns = self._provider.now_ns() - GIVE_UP_SECONDS * NS
         for prediction in self._provider.store.all():
@@ -86,15 +85,10 @@ class Webhooks:
             await self._insist(ended, url)
 
     async def _insist(self, prediction: Prediction, url: str) -> None:
-        webhook_id = _new_id()
-        pauses = accumulate(repeat(FIRST_RETRY_SECONDS), lambda pause, _: pause * 2)
-        waited = 0.0
-        while not await self._deliver(prediction, url, webhook_id=webhook_id):
-            pause = next(pauses)
-            waited += pause
-            if waited > GIVE_UP_SECONDS:
-                return
+        webhook_id, pause, waited = _new_id(), FIRST_RETRY_SECONDS, 0.0
+        while not await self._deliver(prediction, url, webhook_id=webhook_id) and waited < GIVE_UP_SECONDS:
             await asyncio.sleep(pause)
+            waited, pause = waited + pause, 2 * pause
 
     async def _deliver(self, prediction: Prediction, url: str, *, webhook_id: str | None = None) -> bool:
         shown = await self._provider.show(prediction)

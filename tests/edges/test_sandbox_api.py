@@ -30,7 +30,7 @@ REQUIRED = {
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxServer]:
-    with SandboxServer(tmp_path_factory.mktemp("sandbox"), min_cancel_after_seconds=1) as server:
+    with SandboxServer(tmp_path_factory.mktemp("sandbox"), run_seconds=0.05, min_cancel_after_seconds=1) as server:
         yield server
 
 

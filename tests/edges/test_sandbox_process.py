@@ -126,13 +126,11 @@ def test_faults_and_token_from_the_start(tmp_path: Path) -> None:
     ("arguments", "reason"),
     [
         (["--faults", "nosuch.json"], "nosuch.json"),
-        (["--run-seconds", "-1"], "--run-seconds"),
-        (["--burst", "0"], "--burst"),
         (["--state", "/nosuch/folder/state"], "/nosuch/folder/state"),
     ],
 )
 def test_bad_usage_ends_with_2(tmp_path: Path, arguments: list[str], reason: str) -> None:
-    """And says what is wrong."""
+    """And says what is wrong with a file it was given."""
     command = [sys.executable, "-m", "sandbox", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=20, check=False)
 

@@ -10,6 +10,7 @@ from sandbox.fate import Boots, fate_of, run_seconds
 from sandbox.faults import EXCHANGE, KINDS, FaultBook, read_rules
 from sandbox.limits import Bucket
 from sandbox.models import load_catalog
+from sandbox.options import parse
 from sandbox.predictions import NS
 from sandbox.shapes import read_stamp, stamp
 
@@ -71,6 +72,8 @@ def test_an_early_retry_can_extend_the_wait() -> None:
         {"on": "get", "kind": "status", "code": 500},
         {"on": "get", "kind": "status", "status": "500"},
         {"on": "get", "kind": "delay", "seconds": None},
+        {"on": "get", "kind": "reset", "rate": "often"},
+        {"on": ["get"], "kind": "reset"},
         "reset",
     ],
 )
@@ -182,3 +185,24 @@ def test_all_runs_wait_for_a_cold_model() -> None:
     seen = [boots.ready_ns("m", second * NS) // NS for second in (0, 30, 90, 390, 700)]
 
     assert [60, 60, 90, 390, 760] == seen
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--run-seconds", "-1"], ["--run-seconds", "inf"], ["--burst", "0"], ["--dialect", "x"]]
+)
+def test_a_bad_option_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """And is named."""
+    with pytest.raises(SystemExit) as ended:
+        parse(arguments, {})
+
+    assert 2 == ended.value.code
+    assert f"argument {arguments[0]}" in capsys.readouterr().err
+
+
+def test_the_token_comes_from_the_command_line_or_the_environment() -> None:
+    """In that order; without either any token is good."""
+    environment = {"SANDBOX_TOKEN": "kept out of the process list"}
+
+    assert "kept out of the process list" == parse([], environment).token
+    assert "given" == parse(["--token", "given"], environment).token
+    assert parse([], {}).token is None
