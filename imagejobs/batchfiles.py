@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from itertools import chain, count, islice, takewhile
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, BinaryIO
+from tempfile import TemporaryDirectory, TemporaryFile
+from typing import BinaryIO
 
 from imagejobs.edges.bucket import Store
-from imagejobs.imagefolder import Columns, metadata_record
+from imagejobs.imagefolder import Metadata
 from imagejobs.job import Batch
 from imagejobs.layout import FAILED, FAILURES, METADATA, file_key, part_key
 from imagejobs.ledger import Ledger
@@ -44,9 +44,7 @@ def write_files(ledger: Ledger, store: Store, batch: Batch) -> int:
     """Write them all. Returns how many images the manifest has. Raises what the store raises, and OSError."""
     with TemporaryDirectory(prefix="imagejobs-") as folder:
         files = _Files(ledger, store, batch, Path(folder))
-        columns = Columns()
-        images = files.put_manifest(columns)
-        files.put_metadata(columns)
+        images = files.put_images()
         files.put_failures()
         return images
 
@@ -60,45 +58,42 @@ class _Files:
         self._batch = batch
         self._folder = folder
 
-    def put_manifest(self, columns: Columns) -> int:
-        """Every part, the first one even without a row: readers then find a table, if an empty one."""
+    def put_images(self) -> int:
+        """The manifest's parts, the first one even without a row (readers then find an empty table), and metadata."""
         images = parts = 0
-        for part in _parts(self._views.image_rows(self._batch.id)):
-            images += self._put_part(parts, part, columns)
-            parts += 1
-        self._drop_parts(parts)
+        with TemporaryFile(dir=self._folder) as spool:
+            metadata = Metadata(spool)
+            for part in _parts(self._views.image_rows(self._batch.id)):
+                images += self._put_part(parts, part, metadata)
+                parts += 1
+            self._drop_parts(parts)
+            self._put_lines(METADATA, metadata.lines())
         return images
 
-    def put_metadata(self, columns: Columns) -> None:
-        """A second pass, since only the whole batch tells which columns its rows share."""
-        shared = columns.shared()
-        rows = self._views.image_rows(self._batch.id)
-        self._put_lines(METADATA, (metadata_record(row, shared) for row in rows))
-
     def put_failures(self) -> None:
-        """What was given up, as it can be submitted again, and why."""
-        self._put_lines(FAILED, map(resubmittable, self._views.job_rows(self._batch.id, State.FAILED)))
+        """What was given up: as rows that can be submitted again, and why."""
+        failed = self._views.job_rows(self._batch.id, State.FAILED)
+        self._put_lines(FAILED, (to_line(resubmittable(row)) for row in failed))
         given_up = (self._views.job_rows(self._batch.id, state) for state in (State.FAILED, State.CANCELED))
-        self._put_lines(FAILURES, map(failure_record, chain.from_iterable(given_up)))
+        self._put_lines(FAILURES, (to_line(failure_record(row)) for row in chain.from_iterable(given_up)))
 
-    def _put_part(self, number: int, rows: Iterable[Row], columns: Columns) -> int:
+    def _put_part(self, number: int, rows: Iterable[Row], metadata: Metadata) -> int:
         paths = {format_: self._folder / f"part.{format_}" for format_ in _FORMATS}
         with ExitStack() as stack:
             files = {format_: stack.enter_context(path.open("wb")) for format_, path in paths.items()}
-            written = self._write_part(files, rows, columns)
+            written = self._write_part(files, rows, metadata)
         for format_, path in paths.items():
             self._store.put_file(part_key(self._batch.key, number, format_), path, content_type=_CONTENT_TYPES[format_])
         return written
 
-    def _write_part(self, files: Mapping[str, BinaryIO], rows: Iterable[Row], columns: Columns) -> int:
+    def _write_part(self, files: Mapping[str, BinaryIO], rows: Iterable[Row], metadata: Metadata) -> int:
         writers = [_FORMATS[format_](file) for format_, file in files.items()]
         written = 0
         for block in blocks(rows):
             records = [image_record(self._batch.key, row) for row in block]
             for writer in writers:
                 writer.write(records)
-            for row in block:
-                columns.look_at(row)
+            metadata.add(block)
             written += len(block)
         for writer in writers:
             writer.finish()
@@ -116,10 +111,10 @@ class _Files:
     def _part_keys(self, number: int) -> list[str]:
         return [part_key(self._batch.key, number, format_) for format_ in _FORMATS]
 
-    def _put_lines(self, name: str, records: Iterable[dict[str, Any]]) -> None:
+    def _put_lines(self, name: str, lines: Iterable[bytes]) -> None:
         path = self._folder / name
-        with path.open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines(f"{to_line(record)}\n" for record in records)
+        with path.open("wb") as file:
+            file.writelines(lines)
         self._store.put_file(file_key(self._batch.key, name), path, content_type=_CONTENT_TYPES["jsonl"])
 
 

@@ -112,7 +112,7 @@ def _put_off(ledger: Ledger, batch: Batch, error: Exception, *, now: float) -> N
 
 
 def _put_marker(store: Store, batch: Batch, *, images: int) -> None:
-    data = f"{to_line(_counts(batch, images=images))}\n".encode()
+    data = to_line(_counts(batch, images=images))
     digest = hashlib.sha256(data).hexdigest()
     store.put(file_key(batch.key, MARKER), data, content_type="application/json", sha256=digest)
 

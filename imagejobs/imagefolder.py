@@ -13,14 +13,15 @@ of value, gets a column of its own (`prompt`, `width`, `tags.mood`); `input` and
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, BinaryIO
+
+from pydantic_core import from_json
 
 from imagejobs.layout import extension_of, image_name
-from imagejobs.manifest import Row
+from imagejobs.manifest import Row, to_line
 
 _TAG = "tags."
 # `image` is what `datasets` makes of `file_name`, and it takes every other name that ends so for a file's name too.
@@ -33,54 +34,66 @@ class _Date:
     """The kind of a text that might be read as a date."""
 
 
-class Columns:
-    """Which fields of a batch's inputs and tags get a column of their own. All its rows are shown to it first."""
+class Metadata:
+    """The file in the making. Only the whole batch tells which columns its rows share: until then they wait in `spool`.
 
-    def __init__(self) -> None:
+    That is an empty file, open for writing and reading, which grows to about the size of `metadata.jsonl` itself.
+    """
+
+    def __init__(self, spool: BinaryIO) -> None:
+        self._spool = spool
         self._rows = 0
         self._kinds: Counter[tuple[str, type]] = Counter()
 
-    def look_at(self, row: Row) -> None:
-        """Take note of what this row of `image_rows` has."""
-        self._rows += 1
-        self._kinds.update((name, _kind(value)) for name, value in _fields(row).items())
+    def add(self, rows: Sequence[Row]) -> None:
+        """Take up these rows of `image_rows`."""
+        records = [_bare_record(row) for row in rows]
+        for record in records:
+            self._kinds.update((name, _kind(value)) for name, value in _fields(record).items())
+        self._rows += len(records)
+        self._spool.writelines(map(to_line, records))
 
-    def shared(self) -> dict[str, Callable[[Any], Any]]:
-        """The names that every row has, in a kind they share, each with what makes a value that kind."""
-        kinds: defaultdict[str, dict[type, int]] = defaultdict(dict)
+    def lines(self) -> Iterator[bytes]:
+        """The file's lines, in the order in which the rows came. Nothing can be added after that."""
+        shared = self._shared()
+        self._spool.seek(0)
+        for line in self._spool:
+            record = from_json(line)
+            fields = _fields(record)
+            yield to_line({**record, **{name: convert(fields[name]) for name, convert in shared.items()}})
+
+    def _shared(self) -> dict[str, Callable[[Any], Any]]:
+        """The names that every row has, in a kind they have in common, each with what makes a value that kind."""
+        counts: Counter[str] = Counter()
+        kinds: defaultdict[str, set[type]] = defaultdict(set)
         for (name, kind), count in self._kinds.items():
-            kinds[name][kind] = count
-        everywhere = {name: set(found) for name, found in kinds.items() if sum(found.values()) == self._rows}
-        return {name: shared for name, found in everywhere.items() if (shared := _shared(found)) is not None}
+            counts[name] += count
+            kinds[name].add(kind)
+        everywhere = [name for name in counts if counts[name] == self._rows and not _TAKEN.fullmatch(name)]
+        return {name: convert for name in everywhere if (convert := _common(kinds[name])) is not None}
 
 
-def metadata_record(row: Row, shared: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
-    """The line of one image; `shared` is what `Columns` made of the whole batch."""
-    fields = _fields(row)
+def _bare_record(row: Row) -> dict[str, Any]:
     return {
         "file_name": image_name(row["id"], row["index"], extension_of(row["uri"])),
         "id": row["id"],
         "index": row["index"],
         "version": row["version"],
-        **{name: convert(fields[name]) for name, convert in shared.items()},
         "input": row["input"],
         "tags": row["tags"] or "{}",
     }
 
 
-def _fields(row: Row) -> dict[str, Any]:
-    given = json.loads(row["input"])
-    tags = json.loads(row["tags"]) if row["tags"] else {}
-    fields = {name: value for name, value in given.items() if not name.startswith(_TAG)}
-    fields |= {_TAG + name: value for name, value in tags.items()}
-    return {name: value for name, value in fields.items() if not _TAKEN.fullmatch(name)}
+def _fields(record: Row) -> dict[str, Any]:
+    tags = {_TAG + name: value for name, value in from_json(record["tags"]).items()}
+    return {**from_json(record["input"]), **tags}
 
 
 def _kind(value: Any) -> type:
     return _Date if isinstance(value, str) and _DATE.match(value) else type(value)
 
 
-def _shared(kinds: set[type]) -> Callable[[Any], Any] | None:
+def _common(kinds: set[type]) -> Callable[[Any], Any] | None:
     """What makes values of these kinds one: whole numbers among fractions become fractions; none if nothing does."""
     if kinds == _NUMBERS:
         return float

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, BinaryIO, Protocol
+
+from pydantic_core import from_json, to_json
 
 SCHEMA_VERSION = 1
 COLUMNS = {
@@ -62,16 +63,16 @@ def image_record(batch: str, row: Row) -> dict[str, Any]:
     return {"batch": batch, **facts, "seed": _seed(row["input"]), "schema_version": SCHEMA_VERSION}
 
 
-def as_json(record: Row) -> str:
-    """The record as one line of JSON, without its line feed."""
+def as_json(record: Row) -> bytes:
+    """The record as one line of JSON."""
     tags = record["tags"]
-    parsed = {"input": json.loads(record["input"]), "tags": None if tags is None else json.loads(tags)}
+    parsed = {"input": from_json(record["input"]), "tags": None if tags is None else from_json(tags)}
     return to_line({**record, **parsed, **{name: iso(record[name]) for name in _TIMES}})
 
 
-def to_line(value: Mapping[str, Any]) -> str:
-    """One JSON object on one line, its keys in their order, non-ASCII kept as it is."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+def to_line(value: Row) -> bytes:
+    """One JSON object on one line, its keys in their order, in UTF-8."""
+    return to_json(value) + b"\n"
 
 
 def iso(seconds: float | None) -> str | None:
@@ -87,7 +88,7 @@ def microseconds(seconds: float | None) -> int | None:
 
 
 def _seed(text: str) -> int | None:
-    seed = json.loads(text).get("seed")
+    seed = from_json(text).get("seed")
     return seed if type(seed) is int else None
 
 
@@ -99,8 +100,8 @@ def failure_record(row: Row) -> dict[str, Any]:
 
 def resubmittable(row: Row) -> dict[str, Any]:
     """What was asked, from a row of `job_rows`, with no key but those that `submit` takes."""
-    tags = {"tags": json.loads(row["tags"])} if row["tags"] else {}
-    return {"id": row["row_id"], "version": row["version"], "input": json.loads(row["input"]), **tags}
+    tags = {"tags": from_json(row["tags"])} if row["tags"] else {}
+    return {"id": row["row_id"], "version": row["version"], "input": from_json(row["input"]), **tags}
 
 
 def blocks(rows: Iterable[Row]) -> Iterator[list[Row]]:
@@ -134,7 +135,7 @@ class JsonlWriter:
 
     def write(self, records: Sequence[Row]) -> None:
         """Write these records, in their order."""
-        self._file.write("".join(f"{as_json(record)}\n" for record in records).encode())
+        self._file.writelines(map(as_json, records))
 
     def finish(self) -> None:
         """Nothing ends a file of lines."""
