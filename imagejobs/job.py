@@ -90,6 +90,7 @@ class Batch:
     images: int = 0
     creates_sent: int = 0
     possible_double_payments: int = 0
+    orphans: int = 0
     weight: float = 1.0
     priority: int = 0
     not_before: float = 0.0

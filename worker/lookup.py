@@ -30,7 +30,7 @@ def resolve(
     orphans = [one for one in predictions if one.id not in known]
     by_input: dict[str, list[Prediction]] = defaultdict(list)
     for one in sorted(orphans, key=lambda prediction: prediction.created_at or 0.0, reverse=True):
-        by_input[_fingerprint(one.version, one.input)].append(one)
+        by_input[fingerprint(one.version, one.input)].append(one)
     unreadable = [one for one in orphans if not one.input]
     return [(job, _decide(job, by_input, unreadable, now)) for job in jobs]
 
@@ -39,7 +39,7 @@ def _decide(
     job: Job, by_input: Mapping[str, list[Prediction]], unreadable: Sequence[Prediction], now: float
 ) -> Outcome:
     for version in (job.version, None):  # list items have been seen without their version
-        twins = by_input.get(_fingerprint(version, job.input))
+        twins = by_input.get(fingerprint(version, job.input))
         if twins:
             found = twins.pop()
             return Accepted(prediction_id=found.id, at=found.created_at or now)
@@ -58,8 +58,8 @@ def _may_be_of(job: Job, prediction: Prediction) -> bool:
     return -BEFORE_SECONDS <= age <= AFTER_SECONDS
 
 
-def _fingerprint(version: str | None, given: Mapping[str, Any] | None) -> str:
-    """The version's own hash and the input with numbers written one way: 7.50 and 7.5, 3.0 and 3 are the same."""
+def fingerprint(version: str | None, given: Mapping[str, Any] | None) -> str:
+    """What makes two creates the same: the version's own hash, and the input with numbers written one way (3.0 is 3)."""
     inputs = {name: _plain(value) for name, value in (given or {}).items()}
     return canonical_json([version.rpartition(":")[2] if version else None, inputs])
 

@@ -11,9 +11,10 @@ import structlog
 
 from imagejobs.clock import Clock, SystemClock
 from imagejobs.dispatch import Dispatch
-from imagejobs.edges.bucket import Store, open_store
+from imagejobs.edges.bucket import open_store
 from imagejobs.edges.download import Downloader
 from imagejobs.edges.provider import Provider
+from imagejobs.edges.store import Store
 from imagejobs.errors import BadSetting
 from imagejobs.job import Job
 from imagejobs.ledger import LEDGER_ERRORS, Ledger

@@ -21,6 +21,7 @@ from imagejobs.states import State
 from worker.outcomes import GiveUp, Held, Outcome, Retry, Wait
 from worker.services import Services
 from worker.stages.poll import RECHECK_SECONDS, Verdict, judge
+from worker.strays import Strays
 
 FEW = 4  # so many that are not seen yet are cheaper looked at singly than by paging on through the list
 SKEW_SECONDS = 60.0  # how far our clock may be ahead of the provider's
@@ -42,6 +43,7 @@ class Sweeper:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._strays = Strays(services, cancel=self._cancel)
 
     def run(self) -> float:
         """Look at everything due. Returns the seconds after which the next sweep makes sense."""
@@ -60,17 +62,20 @@ class Sweeper:
         """What the list shows of `running`, and how many pages that took; None where the provider has no list."""
         wanted = {job.prediction_id for job in running}
         seen: dict[str, Prediction] = {}
+        others: list[Prediction] = []
         pages = 0
         try:
             for page in self._pages(min(job.intent_at or 0.0 for job in running) - SKEW_SECONDS):
                 pages += 1
                 seen.update({one.id: one for one in page if one.id in wanted})
+                others += [one for one in page if one.id not in wanted]
                 if len(wanted) - len(seen) <= FEW:
                     break
         except NotListed:
             return {}, None
         except (Transient, Throttled, Refused, Permanent) as error:
             log.warning("list_failed", error=str(error))
+        self._strays.take_in(others)
         return seen, pages
 
     def _pages(self, since: float) -> Iterator[Sequence[Prediction]]:
@@ -112,18 +117,18 @@ class Sweeper:
         services = self._services
         verdict = judge(job, prediction, now=services.clock.now(), limit_seconds=services.settings.job_seconds)
         if verdict.cancel:
-            self._cancel(job)
+            self._cancel(prediction.id)
         return verdict
 
-    def _cancel(self, job: Job) -> None:
+    def _cancel(self, prediction_id: str) -> None:
         """Ask the provider to end it. What comes of that is read at the next look."""
         if not self._may_call():
             return
         try:
-            self._services.provider.cancel(job.prediction_id or "")
-            log.info("cancel_asked", batch=job.batch, job_id=job.row_id, prediction_id=job.prediction_id)
+            self._services.provider.cancel(prediction_id)
+            log.info("cancel_asked", prediction_id=prediction_id)
         except (Transient, Throttled, Refused, Permanent) as error:
-            log.warning("cancel_failed", batch=job.batch, job_id=job.row_id, error=str(error))
+            log.warning("cancel_failed", prediction_id=prediction_id, error=str(error))
 
     def _look(self, job: Job) -> tuple[Job, Outcome]:
         """One single GET for one job."""

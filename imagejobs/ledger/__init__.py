@@ -8,6 +8,7 @@ from typing import Self
 from imagejobs.ledger.batches import Batches
 from imagejobs.ledger.engine import LEDGER_ERRORS, Database
 from imagejobs.ledger.steering import Steering
+from imagejobs.ledger.strays import Strays
 from imagejobs.ledger.transitions import Transitions
 from imagejobs.ledger.turns import Turns
 from imagejobs.ledger.views import Views
@@ -18,7 +19,7 @@ __all__ = ["LEDGER_ERRORS", "Ledger"]
 class Ledger:
     """One database, opened and brought to this version's schema. Safe to share between threads.
 
-    `batches`: make, fill, pause, close · `jobs`: claims and moves · `turns`: what is sent for next ·
+    `batches`: make, fill, pause, close · `jobs`: claims and moves · `strays`: orphans · `turns`: what is sent for next
     `steering`: cancel and retry · `views`: reads. Raises BadSetting when it cannot be opened.
     """
 
@@ -27,6 +28,7 @@ class Ledger:
         self.database.upgrade()
         self.batches = Batches(self.database)
         self.jobs = Transitions(self.database)
+        self.strays = Strays(self.database)
         self.turns = Turns(self.database)
         self.steering = Steering(self.database)
         self.views = Views(self.database)

@@ -47,6 +47,7 @@ batches = Table(
     Column("images", Integer, nullable=False, server_default="0"),
     Column("creates_sent", Integer, nullable=False, server_default="0"),
     Column("possible_double_payments", Integer, nullable=False, server_default="0"),
+    Column("orphans", Integer, nullable=False, server_default="0"),  # predictions paid for beside the one a job has
     Column("weight", Double, nullable=False, server_default="1"),
     Column("priority", Integer, nullable=False, server_default="0"),
     Column("not_before", Double, nullable=False, server_default="0"),
@@ -132,6 +133,16 @@ attempts = Table(
     Column("error", Text),
 )
 Index("attempts_prediction", attempts.c.prediction_id, unique=True)
+ABSENT = "outcome IN ('absent', 'assumed_absent')"
+_partial("attempts_absent", ABSENT, attempts.c.intent_at)
+
+orphans = Table(
+    "orphans",
+    metadata,
+    Column("prediction_id", String(200), primary_key=True),
+    Column("job_id", BigInteger, nullable=False),
+    Column("found_at", Double, nullable=False),
+)
 
 images = Table(
     "images",

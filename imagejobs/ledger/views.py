@@ -11,7 +11,7 @@ from sqlalchemy import Select, and_, delete, func, insert, select, text, tuple_
 from imagejobs.job import Job
 from imagejobs.ledger.engine import Database
 from imagejobs.ledger.rows import job_of, job_query
-from imagejobs.ledger.tables import attempts, batches, images, jobs, schemas
+from imagejobs.ledger.tables import attempts, batches, images, jobs, orphans, schemas
 from imagejobs.states import State
 
 PAGE = 2000  # rows held in memory at once, whatever the size of a batch
@@ -39,10 +39,12 @@ class Views:
             return [job_of(row) for row in rows]
 
     def known(self, prediction_ids: Sequence[str]) -> set[str]:
-        """Which of these predictions belong to an attempt of ours."""
-        ours = select(attempts.c.prediction_id).where(attempts.c.prediction_id.in_(list(prediction_ids)))
+        """Which of these predictions belong to an attempt of ours, or are known to belong to none."""
+        ids = list(prediction_ids)
+        ours = select(attempts.c.prediction_id).where(attempts.c.prediction_id.in_(ids))
+        strays = select(orphans.c.prediction_id).where(orphans.c.prediction_id.in_(ids))
         with self._database.read() as connection:
-            return set(connection.execute(ours).scalars())
+            return set(connection.execute(ours.union_all(strays)).scalars())
 
     def nearest_expiry(self, account: str) -> float | None:
         """When the first of the outputs that wait to be copied dies; none when nothing waits."""

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from imagejobs.clock import Clock
-from imagejobs.edges.bucket import Store
 from imagejobs.edges.download import Downloader, Gone
 from imagejobs.edges.images import inspect
+from imagejobs.edges.store import Store
 from imagejobs.errors import Cause, Permanent, Refused, Transient
 from imagejobs.job import Image, Job
 from imagejobs.layout import image_key

@@ -45,6 +45,7 @@ def _batches() -> None:
         sa.Column("images", sa.Integer, nullable=False, server_default="0"),
         sa.Column("creates_sent", sa.Integer, nullable=False, server_default="0"),
         sa.Column("possible_double_payments", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("orphans", sa.Integer, nullable=False, server_default="0"),
         sa.Column("weight", sa.Double, nullable=False, server_default="1"),
         sa.Column("priority", sa.Integer, nullable=False, server_default="0"),
         sa.Column("not_before", sa.Double, nullable=False, server_default="0"),
@@ -118,6 +119,13 @@ def _attempts() -> None:
         sa.Column("error", sa.Text),
     )
     op.create_index("attempts_prediction", "attempts", ["prediction_id"], unique=True)
+    _partial("attempts_absent", "attempts", "outcome IN ('absent', 'assumed_absent')", "intent_at")
+    op.create_table(
+        "orphans",
+        sa.Column("prediction_id", sa.String(200), primary_key=True),
+        sa.Column("job_id", sa.BigInteger, nullable=False),
+        sa.Column("found_at", sa.Double, nullable=False),
+    )
 
 
 def _images() -> None:

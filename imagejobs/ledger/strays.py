@@ -1,0 +1,54 @@
+"""Orphans: predictions of ours that no attempt knows. They exist when a create was declared absent too soon.
+
+That takes a worker that slept between its last look at the clock and its POST, or a list that lagged longer than the
+setting allows for. Whatever the way, the prediction is paid for: it is adopted if its job still needs one.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import and_, insert, text, update
+
+from imagejobs.job import Job
+from imagejobs.ledger.engine import Database
+from imagejobs.ledger.rows import job_of, job_query
+from imagejobs.ledger.tables import ABSENT, attempts, batches, jobs, orphans
+from imagejobs.states import State
+
+IS_ABSENT = text("absent_ones." + ABSENT)
+
+
+class Strays:
+    """The ledger's side of orphans."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def suspects(self, account: str, *, since: float) -> list[Job]:
+        """Jobs one of whose creates was declared absent since then: only theirs can turn up all the same."""
+        lost = attempts.alias("absent_ones")
+        query = job_query().join(lost, lost.c.job_id == jobs.c.id)
+        query = query.where(IS_ABSENT, lost.c.intent_at >= since, batches.c.account == account)
+        with self._database.read() as connection:
+            found = {row.id: job_of(row) for row in connection.execute(query)}
+        return list(found.values())
+
+    def adopt(self, job: Job, *, prediction_id: str, now: float, look_at: float) -> bool:
+        """queued → submitting → running in one step: the job has its prediction already. False: it has moved on."""
+        with self._database.write() as connection:
+            waiting = and_(jobs.c.id == job.id, jobs.c.state == State.QUEUED, jobs.c.attempt == job.attempt)
+            values = {"state": State.RUNNING.value, "attempt": job.attempt + 1, "hinted": 0, "due_at": look_at}
+            if connection.execute(update(jobs).where(waiting).values(**values)).rowcount != 1:
+                return False
+            attempt = {"job_id": job.id, "number": job.attempt + 1, "why": "orphan", "intent_at": now}
+            attempt |= {"accepted_at": now, "prediction_id": prediction_id, "outcome": "accepted"}
+            connection.execute(insert(attempts).values(**attempt))
+            counts = {"queued": batches.c.queued - 1, "running": batches.c.running + 1, "last_moved_at": now}
+            connection.execute(update(batches).where(batches.c.id == job.batch_id).values(**counts))
+            return True
+
+    def count(self, job: Job, *, prediction_id: str, now: float) -> None:
+        """The job has another prediction: this one was paid for beside it. Remembered once, and shown in `status`."""
+        with self._database.write() as connection:
+            connection.execute(insert(orphans).values(prediction_id=prediction_id, job_id=job.id, found_at=now))
+            more = {"orphans": batches.c.orphans + 1}
+            connection.execute(update(batches).where(batches.c.id == job.batch_id).values(**more))
