@@ -10,14 +10,14 @@ stands in `failures.jsonl`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import chain, count, islice, takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import BinaryIO
 
-from imagejobs.edges.bucket import Store
+from imagejobs.edges.store import Store
 from imagejobs.imagefolder import Metadata
 from imagejobs.job import Batch
 from imagejobs.layout import FAILED, FAILURES, METADATA, file_key, part_key
@@ -33,6 +33,7 @@ from imagejobs.manifest import (
     resubmittable,
     to_line,
 )
+from imagejobs.patience import Patience
 from imagejobs.states import State
 
 PART_ROWS = 100_000
@@ -40,10 +41,10 @@ _FORMATS: dict[str, Callable[[BinaryIO], Writer]] = {"jsonl": JsonlWriter, "parq
 _CONTENT_TYPES = {"jsonl": "application/x-ndjson", "parquet": "application/vnd.apache.parquet"}
 
 
-def write_files(ledger: Ledger, store: Store, batch: Batch) -> int:
+def write_files(ledger: Ledger, store: Store, batch: Batch, *, patience: Patience) -> int:
     """Write them all. Returns how many images the manifest has. Raises what the store raises, and OSError."""
     with TemporaryDirectory(prefix="imagejobs-") as folder:
-        files = _Files(ledger, store, batch, Path(folder))
+        files = _Files(ledger, store, batch, Path(folder), patience)
         images = files.put_images()
         files.put_failures()
         return images
@@ -52,11 +53,12 @@ def write_files(ledger: Ledger, store: Store, batch: Batch) -> int:
 class _Files:
     """One batch's files on their way into the store."""
 
-    def __init__(self, ledger: Ledger, store: Store, batch: Batch, folder: Path) -> None:
+    def __init__(self, ledger: Ledger, store: Store, batch: Batch, folder: Path, patience: Patience) -> None:
         self._views = ledger.views
         self._store = store
         self._batch = batch
         self._folder = folder
+        self._patience = patience
 
     def put_images(self) -> int:
         """The manifest's parts, the first one even without a row (readers then find an empty table), and metadata."""
@@ -78,16 +80,19 @@ class _Files:
         self._put_lines(FAILURES, (to_line(failure_record(row)) for row in chain.from_iterable(given_up)))
 
     def _put_part(self, number: int, rows: Iterable[Row], metadata: Metadata) -> int:
-        paths = {format_: self._folder / f"part.{format_}" for format_ in _FORMATS}
+        paths = {extension: self._folder / f"part.{extension}" for extension in _FORMATS}
         with ExitStack() as stack:
-            files = {format_: stack.enter_context(path.open("wb")) for format_, path in paths.items()}
-            written = self._write_part(files, rows, metadata)
-        for format_, path in paths.items():
-            self._store.put_file(part_key(self._batch.key, number, format_), path, content_type=_CONTENT_TYPES[format_])
+            files = {extension: stack.enter_context(path.open("wb")) for extension, path in paths.items()}
+            writers = [_FORMATS[extension](file) for extension, file in files.items()]
+            for writer in writers:
+                stack.callback(writer.finish)
+            written = self._write_part(writers, rows, metadata)
+        for extension, path in paths.items():
+            key = part_key(self._batch.key, number, extension)
+            self._patience(self._store.put_file, key, path, content_type=_CONTENT_TYPES[extension])
         return written
 
-    def _write_part(self, files: Mapping[str, BinaryIO], rows: Iterable[Row], metadata: Metadata) -> int:
-        writers = [_FORMATS[format_](file) for format_, file in files.items()]
+    def _write_part(self, writers: Sequence[Writer], rows: Iterable[Row], metadata: Metadata) -> int:
         written = 0
         for block in blocks(rows):
             records = [image_record(self._batch.key, row) for row in block]
@@ -95,27 +100,27 @@ class _Files:
                 writer.write(records)
             metadata.add(block)
             written += len(block)
-        for writer in writers:
-            writer.finish()
         return written
 
     def _drop_parts(self, first: int) -> None:
         """Parts of an earlier closing, the last one first: should this be cut off, the next closing finds the rest."""
         for number in reversed(list(takewhile(self._is_part, count(first)))):
             for key in self._part_keys(number):
-                self._store.delete(key)
+                self._patience(self._store.delete, key)
 
     def _is_part(self, number: int) -> bool:
-        return any(self._store.stat(key) for key in self._part_keys(number))
+        return any(self._patience(self._store.stat, key) for key in self._part_keys(number))
 
     def _part_keys(self, number: int) -> list[str]:
-        return [part_key(self._batch.key, number, format_) for format_ in _FORMATS]
+        return [part_key(self._batch.key, number, extension) for extension in _FORMATS]
 
     def _put_lines(self, name: str, lines: Iterable[bytes]) -> None:
         path = self._folder / name
         with path.open("wb") as file:
             file.writelines(lines)
-        self._store.put_file(file_key(self._batch.key, name), path, content_type=_CONTENT_TYPES["jsonl"])
+        self._patience(
+            self._store.put_file, file_key(self._batch.key, name), path, content_type=_CONTENT_TYPES["jsonl"]
+        )
 
 
 def _parts(rows: Iterator[Row]) -> Iterator[Iterator[Row]]:

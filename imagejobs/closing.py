@@ -31,12 +31,13 @@ from typing import Any
 import structlog
 
 from imagejobs.batchfiles import write_files
-from imagejobs.edges.bucket import Store
+from imagejobs.edges.store import Store
 from imagejobs.errors import Permanent, Refused, Transient
 from imagejobs.job import Batch
 from imagejobs.layout import MARKER, file_key
 from imagejobs.ledger import Ledger
 from imagejobs.manifest import SCHEMA_VERSION, iso, to_line
+from imagejobs.patience import PATIENT, Patience
 from imagejobs.states import State
 
 _PUT_OFF_SECONDS = (5.0, 600.0)  # the first and the longest wait for a store that refuses
@@ -44,7 +45,9 @@ _PUT_OFF_SECONDS = (5.0, 600.0)  # the first and the longest wait for a store th
 log = structlog.get_logger("imagejobs.closing")
 
 
-def close(ledger: Ledger, store: Store, batch: Batch, *, now: float, lease_seconds: float) -> bool:
+def close(
+    ledger: Ledger, store: Store, batch: Batch, *, now: float, lease_seconds: float, patience: Patience = PATIENT
+) -> bool:
     """Write the files of a batch whose every job is final, and close it. True when it is closed.
 
     False when somebody else is at it, a retry came in between, or the store refused: then it is due again later.
@@ -53,7 +56,7 @@ def close(ledger: Ledger, store: Store, batch: Batch, *, now: float, lease_secon
     if not ledger.batches.start_closing(batch.id, now=now, lease_until=now + lease_seconds):
         return False
     try:
-        return _close(ledger, store, batch.key, now=now)
+        return _close(ledger, store, batch.key, now=now, patience=patience)
     except (Refused, Permanent) as error:
         ledger.batches.pause(batch.id, kind="storage", reason=str(error), now=now)
         _put_off(ledger, batch, error, now=now)
@@ -63,33 +66,33 @@ def close(ledger: Ledger, store: Store, batch: Batch, *, now: float, lease_secon
 
 
 @contextmanager
-def reopened(ledger: Ledger, store: Store, batch: Batch, *, now: float) -> Iterator[None]:
+def reopened(ledger: Ledger, store: Store, batch: Batch, *, now: float, patience: Patience = PATIENT) -> Iterator[None]:
     """Around whatever queues final jobs again: no marker stays in the store while jobs of the batch are live.
 
     Raises what the store raises: before anything is queued when it refuses at once.
     """
-    store.delete(file_key(batch.key, MARKER))
+    patience(store.delete, file_key(batch.key, MARKER))
     try:
         yield
     finally:
         if _fresh(ledger, batch.key).live:
-            _close(ledger, store, batch.key, now=now)
+            _close(ledger, store, batch.key, now=now, patience=patience)
 
 
-def _close(ledger: Ledger, store: Store, key: str, *, now: float) -> bool:
+def _close(ledger: Ledger, store: Store, key: str, *, now: float, patience: Patience) -> bool:
     """Until the store holds what the ledger says: files and marker, or no marker where jobs are live."""
     while True:
         batch = _fresh(ledger, key)
-        store.delete(file_key(key, MARKER))
+        patience(store.delete, file_key(key, MARKER))
         if batch.live:
             if _fresh(ledger, key).live:
                 return False
             continue
-        images = write_files(ledger, store, batch)
+        images = write_files(ledger, store, batch, patience=patience)
         again = _fresh(ledger, key)
         if again.live or again.generation != batch.generation:
             continue
-        _put_marker(store, batch, images=images)
+        _put_marker(store, batch, images=images, patience=patience)
         if ledger.batches.finish_closing(batch, now=now):
             return True
         if _fresh(ledger, key).generation == batch.generation:
@@ -111,10 +114,10 @@ def _put_off(ledger: Ledger, batch: Batch, error: Exception, *, now: float) -> N
     log.warning("closing_put_off", batch=batch.key, after_seconds=after_seconds, error=str(error))
 
 
-def _put_marker(store: Store, batch: Batch, *, images: int) -> None:
+def _put_marker(store: Store, batch: Batch, *, images: int, patience: Patience) -> None:
     data = to_line(_counts(batch, images=images))
     digest = hashlib.sha256(data).hexdigest()
-    store.put(file_key(batch.key, MARKER), data, content_type="application/json", sha256=digest)
+    patience(store.put, file_key(batch.key, MARKER), data, content_type="application/json", sha256=digest)
 
 
 def _counts(batch: Batch, *, images: int) -> dict[str, Any]:
