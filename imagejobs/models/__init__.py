@@ -1,0 +1,1 @@
+"""What each model accepts as input: checked before anything is paid for."""
