@@ -59,7 +59,7 @@ def _may_be_of(job: Job, prediction: Prediction) -> bool:
 
 
 def fingerprint(version: str | None, given: Mapping[str, Any] | None) -> str:
-    """What makes two creates the same: the version's own hash, and the input with numbers written one way (3.0 is 3)."""
+    """What makes two creates the same: the version's own hash, and the input with numbers written one way."""
     inputs = {name: _plain(value) for name, value in (given or {}).items()}
     return canonical_json([version.rpartition(":")[2] if version else None, inputs])
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import structlog
@@ -28,6 +29,9 @@ from worker.settle import Pause, Policy, settle
 from worker.stages.store import Copier
 
 PERSIST_SECONDS = 30.0  # how long a decision is held in memory while the database is away; it was paid for
+LOOKS_AT_ONCE = 8  # single GETs of a sweep in flight
+SideBySide = Callable[[Callable[[Job], tuple[Job, Outcome]], Sequence[Job]], Sequence[tuple[Job, Outcome]]]
+
 log = structlog.get_logger("imagejobs.worker")
 
 
@@ -47,6 +51,7 @@ class Services:
     policy: Policy
     clock: Clock
     dice: Dice
+    side_by_side: SideBySide
 
     @property
     def account(self) -> str:
@@ -122,7 +127,16 @@ def open_services(settings: Settings) -> Services:
         ),
         clock=clock,
         dice=random.random,
+        side_by_side=in_threads,
     )
+
+
+def in_threads(look: Callable[[Job], tuple[Job, Outcome]], jobs: Sequence[Job]) -> list[tuple[Job, Outcome]]:
+    """Do a few slow calls at once."""
+    if not jobs:
+        return []
+    with ThreadPoolExecutor(min(LOOKS_AT_ONCE, len(jobs))) as pool:
+        return list(pool.map(look, jobs))
 
 
 class LedgerClock(SystemClock):

@@ -8,7 +8,6 @@ for providers without a list.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
@@ -25,7 +24,6 @@ from worker.strays import Strays
 
 FEW = 4  # so many that are not seen yet are cheaper looked at singly than by paging on through the list
 SKEW_SECONDS = 60.0  # how far our clock may be ahead of the provider's
-LOOKS_AT_ONCE = 8
 LOOKS_A_SWEEP = 64
 SECONDS_A_PAGE = (
     1.0  # a sweep of n pages is repeated after n seconds: a tenth of a call an image at ten creates a second
@@ -53,9 +51,7 @@ class Sweeper:
             return IDLE_SECONDS
         seen, pages = self._list(running)
         singles = self._stragglers(running, seen, has_list=pages is not None)
-        with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
-            decided = [*self._read(running, seen), *pool.map(self._look, singles)]
-        self._conclude(decided)
+        self._conclude([*self._read(running, seen), *services.side_by_side(self._look, singles)])
         return AGAIN_SECONDS if pages is None else min(SLOWEST_SECONDS, max(1, pages) * SECONDS_A_PAGE)
 
     def _list(self, running: Sequence[Job]) -> tuple[dict[str, Prediction], int | None]:

@@ -1,0 +1,158 @@
+"""A fleet on one machine for system tests: the real commands and processes, and proofs from the other sides.
+
+`Fleet` starts a sandbox, a Redis-compatible server and workers, and records a batch; `settled` holds the ledger, the
+provider's own counts and the store's bytes against each other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from imagejobs.edges.bucket import open_store
+from imagejobs.job import Batch
+from imagejobs.ledger import Ledger
+from imagejobs.settings import Settings
+from imagejobs.states import State
+from producer import submit_batch
+from tests.ledger_books import assert_books_balance
+from tests.servers.sandbox import SandboxServer
+from tests.servers.waiting import eventually
+
+ROOT = Path(__file__).parents[2]
+
+
+def rows(count: int, **fields: Any) -> list[dict[str, Any]]:
+    """That many small specs, each with a prompt of its own."""
+    usual = {"width": 128, "height": 128, "num_inference_steps": 10}
+    return [{"id": f"r{number:04}", "prompt": f"lighthouse {number}", **usual, **fields} for number in range(count)]
+
+
+class Fleet:
+    """Workers on one ledger, one Redis and one sandbox."""
+
+    def __init__(self, folder: Path, *, sandbox: SandboxServer, redis_url: str, **environ: str) -> None:
+        self.folder = folder
+        self.sandbox = sandbox
+        self.environ = {
+            "IMAGEJOBS_HOME": str(folder),
+            "REDIS_URL": redis_url,
+            "DATABASE_URL": f"sqlite:///{folder / 'ledger.sqlite'}",
+            "IMAGEJOBS_STORE": (folder / "store").as_uri(),
+            "REPLICATE_BASE_URL": sandbox.url,
+            "REPLICATE_API_TOKEN": sandbox.token,
+            "IMAGEJOBS_CREATES_PER_MINUTE": "0",
+            "IMAGEJOBS_CALLS_PER_MINUTE": "0",
+            "IMAGEJOBS_READ_SECONDS": "3",
+            "IMAGEJOBS_SETTLE_SECONDS": "1",
+            **environ,
+        }
+        self.settings = Settings.read(self.environ)
+        self.ledger = Ledger(self.settings.database)
+        self.workers: list[subprocess.Popen[bytes]] = []
+
+    def submit(self, specs: Sequence[Mapping[str, Any]], *, batch: str = "night", **options: Any) -> Batch:
+        """Record a batch and feed it."""
+        submit_batch(specs, batch=batch, settings=self.settings, **options)
+        return self.batch(batch)
+
+    def batch(self, key: str = "night") -> Batch:
+        """The batch as the ledger has it now. Its counts sum, whenever it is looked at."""
+        found = self.ledger.batches.get(key)
+        assert found is not None
+        assert sum(found.counts.values()) == found.total
+        return found
+
+    def start(self, count: int = 1, **environ: str) -> list[subprocess.Popen[bytes]]:
+        """Start worker processes."""
+        started = [self._start(environ) for _ in range(count)]
+        self.workers += started
+        return started
+
+    def _start(self, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        with (self.folder / "worker.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "worker"],
+                env={**os.environ, **self.environ, **environ},
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def kill(self, worker: subprocess.Popen[bytes]) -> None:
+        """kill -9."""
+        worker.kill()
+        worker.wait()
+        self.workers.remove(worker)
+
+    def closed(self, key: str = "night", *, timeout_seconds: float = 90.0) -> Batch:
+        """Wait until the batch is closed."""
+        eventually(
+            lambda: self.batch(key).is_done,
+            timeout_seconds=timeout_seconds,
+            every_seconds=0.2,
+            what=f"batch {key} closed; {self.batch(key)}; log ends {self.log()[-1500:]}",
+        )
+        return self.batch(key)
+
+    def reached(self, condition: Callable[[Batch], object], *, timeout_seconds: float = 60.0) -> Batch:
+        """Wait until the batch is as `condition` says."""
+        eventually(
+            lambda: condition(self.batch()), timeout_seconds=timeout_seconds, every_seconds=0.02, what="the batch"
+        )
+        return self.batch()
+
+    def log(self) -> str:
+        """What the workers have said."""
+        return (self.folder / "worker.log").read_text(encoding="utf-8", errors="replace")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in self.workers:
+            worker.send_signal(signal.SIGCONT)
+            worker.terminate()
+        over = time.monotonic() + 10
+        for worker in self.workers:
+            try:
+                worker.wait(max(0.1, over - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                worker.kill()
+                worker.wait()
+        self.ledger.close()
+
+
+def assert_all_stored(fleet: Fleet, batch: Batch, *, images: int) -> None:
+    """Every job succeeded, the books balance, and the store holds every image, byte for byte."""
+    assert (batch.total, images) == (batch.counts[State.SUCCEEDED], batch.images)
+    assert_books_balance(fleet.ledger)
+    assert images == count_intact(fleet, batch)
+
+
+def assert_paid_once(fleet: Fleet, batch: Batch) -> None:
+    """The provider's own count: one accepted prediction a job, none twice."""
+    stats = fleet.sandbox.stats()
+    assert (batch.total, 0) == (stats["creates_accepted"], stats["inputs_paid_twice"])
+
+
+def count_intact(fleet: Fleet, batch: Batch) -> int:
+    """How many of the batch's images are in the store with the very bytes that the ledger recorded."""
+    store = open_store(fleet.settings.store_url, {**os.environ, **fleet.environ})
+    prefix = store.uri(batch.key) + "/"
+    intact = 0
+    for row in fleet.ledger.views.image_rows(batch.id):
+        data = store.get(f"{batch.key}/{row['uri'].removeprefix(prefix)}")
+        intact += (len(data), hashlib.sha256(data).hexdigest()) == (row["bytes"], row["sha256"])
+    return intact
