@@ -112,8 +112,8 @@ class Tender:
         done = [batch for batch in services.ledger.batches.unfinished(services.account) if batch.live == 0]
         closed = 0
         for batch in done:
-            lease = {"now": services.clock.now(), "lease_seconds": CLOSING_LEASE_SECONDS}
-            if closing.close(services.ledger, services.store, batch, **lease):
+            now = services.clock.now()
+            if closing.close(services.ledger, services.store, batch, now=now, lease_seconds=CLOSING_LEASE_SECONDS):
                 log.info("batch_closed", batch=batch.key, images=batch.images, total=batch.total)
                 closed += 1
         return closed
