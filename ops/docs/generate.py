@@ -41,7 +41,7 @@ def states() -> str:
 
 def _drawable(when: str) -> str:
     """Mermaid ends a label at a second colon and at a semicolon."""
-    return when.replace(": ", " – ").replace(";", ",")
+    return when.replace(": ", " \u2013 ").replace(";", ",")
 
 
 def state_meanings() -> str:
