@@ -10,9 +10,9 @@ stands in `failures.jsonl`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from itertools import chain, count, islice, takewhile
+from itertools import chain, count, takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import BinaryIO
@@ -30,6 +30,7 @@ from imagejobs.manifest import (
     blocks,
     failure_record,
     image_record,
+    parts_of,
     resubmittable,
     to_line,
 )
@@ -65,7 +66,7 @@ class _Files:
         images = parts = 0
         with TemporaryFile(dir=self._folder) as spool:
             metadata = Metadata(spool)
-            for part in _parts(self._views.image_rows(self._batch.id)):
+            for part in parts_of(self._views.image_rows(self._batch.id), most_rows=PART_ROWS):
                 images += self._put_part(parts, part, metadata)
                 parts += 1
             self._drop_parts(parts)
@@ -118,14 +119,5 @@ class _Files:
         path = self._folder / name
         with path.open("wb") as file:
             file.writelines(lines)
-        self._patience(
-            self._store.put_file, file_key(self._batch.key, name), path, content_type=_CONTENT_TYPES["jsonl"]
-        )
-
-
-def _parts(rows: Iterator[Row]) -> Iterator[Iterator[Row]]:
-    """The rows in parts, at least one; each part is used up before the next one is taken."""
-    first = next(rows, None)
-    yield chain([] if first is None else [first], islice(rows, PART_ROWS - 1))
-    for row in rows:
-        yield chain([row], islice(rows, PART_ROWS - 1))
+        key = file_key(self._batch.key, name)
+        self._patience(self._store.put_file, key, path, content_type=_CONTENT_TYPES["jsonl"])

@@ -10,8 +10,9 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
+from itertools import chain, islice
 from typing import Any, BinaryIO, Protocol
 
 from pydantic_core import from_json, to_json
@@ -41,6 +42,7 @@ COLUMNS = {
 }
 _TIMES = tuple(name for name, kind in COLUMNS.items() if kind == "timestamp")
 _FACTS = tuple(name for name in COLUMNS if name not in ("batch", "seed", "schema_version"))
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC by its use; a zone would only have to be cut off each text again
 _BLOCK_ROWS = 4096
 _BLOCK_CHARACTERS = 16 * 2**20  # an input may be a megabyte
 
@@ -79,7 +81,8 @@ def iso(seconds: float | None) -> str | None:
     """A moment as ISO 8601 text in UTC, to the microsecond: `2025-11-24T04:16:00.250000Z`."""
     if seconds is None:
         return None
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    moment = _EPOCH + timedelta(microseconds=round(seconds * 1_000_000))
+    return moment.isoformat(timespec="microseconds") + "Z"
 
 
 def microseconds(seconds: float | None) -> int | None:
@@ -116,6 +119,14 @@ def blocks(rows: Iterable[Row]) -> Iterator[list[Row]]:
             block, characters = [], 0
     if block:
         yield block
+
+
+def parts_of(rows: Iterator[Row], *, most_rows: int) -> Iterator[Iterator[Row]]:
+    """The rows in parts of `most_rows`, at least one part; each has to be used up before the next one is taken."""
+    first = next(rows, None)
+    yield chain([] if first is None else [first], islice(rows, most_rows - 1))
+    for row in rows:
+        yield chain([row], islice(rows, most_rows - 1))
 
 
 @lru_cache
