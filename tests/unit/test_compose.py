@@ -27,7 +27,7 @@ every_service = pytest.mark.parametrize("name", SERVICES)
 
 
 def is_one_shot(service: dict[str, Any]) -> bool:
-    return service["restart"] == "no"
+    return bool(service["restart"] == "no")
 
 
 @every_service
