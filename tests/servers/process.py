@@ -53,13 +53,6 @@ class Server(ABC):
         """What this server needs beside PATH and a UTF-8 locale."""
         return {}
 
-    @property
-    def pid(self) -> int:
-        """Of the running process; raises ServerFailed when none runs."""
-        if self._process is None:
-            raise ServerFailed(f"{type(self).__name__} is not running")
-        return self._process.pid
-
     def start(self) -> Self:
         """Start, and return when it answers; raises ServerFailed if it ends, AssertionError if it takes too long."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -81,8 +74,8 @@ class Server(ABC):
         """Ask it to end and wait; one that does not end in time is killed."""
         if self._process is None:
             return
-        self.resume()
-        self._process.send_signal(self.stop_signal)
+        self._signal(signal.SIGCONT)  # a paused one would not hear the other
+        self._signal(self.stop_signal)
         try:
             self._process.wait(self.stop_seconds)
         except subprocess.TimeoutExpired:
@@ -98,11 +91,11 @@ class Server(ABC):
 
     def pause(self) -> None:
         """Freeze it: connections stay open and nothing answers, as with a machine that hangs."""
-        os.kill(self.pid, signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let it go on after `pause`."""
-        os.kill(self.pid, signal.SIGCONT)
+        self._signal(signal.SIGCONT)
 
     def log_tail(self, *, max_bytes: int = 2000) -> str:
         """The end of its log, for error messages."""
@@ -119,10 +112,11 @@ class Server(ABC):
     def _launch(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
         user, group = self.user or (os.getuid(), os.getgid())
         tie = [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), str(user), str(group)]
+        command = [*tie, *self.command()]
         self._family, held_by_family = os.pipe()
         try:
             return subprocess.Popen(
-                [*tie, *self.command()],
+                command,
                 cwd=self.folder,
                 env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", **self.environment()},
                 stdin=subprocess.DEVNULL,
@@ -133,6 +127,11 @@ class Server(ABC):
             )
         finally:
             os.close(held_by_family)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is None:
+            raise ServerFailed(f"{type(self).__name__} is not running")
+        self._process.send_signal(number)
 
     def _answers(self) -> bool:
         if self._process is not None and self._process.poll() is not None:
