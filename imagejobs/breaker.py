@@ -1,8 +1,8 @@
 """The failure-shape breaker: the same fault on many different jobs in a row is not theirs, so the batch pauses.
 
 A model that is gone, a provider that is down, a token without rights: each fails every job alike, and a night of them
-would only make a long list. A prompt's own failure (safety, an id of its own in the text) never adds up, and any
-success starts the count anew.
+would only make a long list, much of it paid. A prompt's own failure (safety, a text of its own) never adds up, and any
+job that gets past the place where the others failed starts the count anew.
 """
 
 from __future__ import annotations
@@ -40,22 +40,41 @@ class Streak:
             streak = streak._after(move)
         return streak
 
+    @property
+    def stage(self) -> str | None:
+        """Where the failures happened: create, prediction or copy."""
+        return self.key and self.key.partition(": ")[0]
+
     def _after(self, move: Move) -> Streak:
-        if move.target in (State.RUNNING, State.SUCCEEDED) or move.record.get("outcome") == "finished":
-            # An accepted create clears a streak of refused ones, a finished one any streak.
-            return Streak() if move.target is not State.RUNNING or _is_refusal(self.key) else self
+        if self.stage in _PASSED.get(move.target, ()):
+            return Streak()
         if move.cause is None or move.cause in PERSONAL:
             return self
-        key = f"{_stage(move)}: {error_key(move.error or move.cause)}"
+        key = f"{_STAGES.get(move.source, 'create')}: {error_key(move.error or move.cause)}"
         return Streak(key, self.count + 1 if key == self.key else 1)
 
 
-def _stage(move: Move) -> str:
-    return "create" if move.source is State.SUBMITTING else "prediction"
+_STAGES = {State.RUNNING: "prediction", State.STORING: "copy"}
+# What a job that got this far disproves: an accepted create says nothing of predictions that fail once they run.
+_PASSED = {
+    State.RUNNING: ("create",),
+    State.STORING: ("create", "prediction"),
+    State.SUCCEEDED: ("create", "prediction", "copy"),
+}
 
 
-def _is_refusal(key: str | None) -> bool:
-    return key is not None and key.startswith("create: ")
+def is_over(kind: str, moves: Sequence[Move], *, probe_job: int | None, streak: Streak) -> bool:
+    """Whether these granted moves prove that what a batch was paused for has passed. A person's pause never does.
+
+    `streak` is the one that tripped. Where creates were refused, only the probe's acceptance counts: other creates may
+    have been on their way before the refusal.
+    """
+    targets = {move.target for move in moves}
+    if kind == "storage":
+        return State.SUCCEEDED in targets
+    if kind == "auth_billing" or (kind == "breaker" and streak.stage in (None, "create")):
+        return any(move.job_id == probe_job and move.target in _PASSED for move in moves)
+    return kind == "breaker" and any(streak.stage in _PASSED.get(target, ()) for target in targets)
 
 
 def probe_after(probes: int) -> float:

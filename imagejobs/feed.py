@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 AHEAD_SECONDS = (
     1.5  # how much of the allowance waits in Redis: enough to bridge a feed turn, short enough for newcomers
@@ -38,14 +38,22 @@ def specs_per_message(creates_per_minute: float) -> int:
     return int(min(8, max(1, creates_per_minute / 60 / 10)))
 
 
+def level(contenders: Sequence[Contender]) -> list[Contender]:
+    """The same batches, with those that were long held back brought to within CREDIT of the most served one of their
+    priority: what they missed while they were paused or had nothing to send is not made up for at the others' cost.
+    """
+    most: dict[int, float] = {}
+    for batch in contenders:
+        most[batch.priority] = max(batch.served, most.get(batch.priority, batch.served))
+    return [replace(batch, served=max(batch.served, most[batch.priority] - CREDIT)) for batch in contenders]
+
+
 def share(contenders: Sequence[Contender], places: int) -> dict[int, int]:
     """How many places each batch gets: the highest priority first, within it by weight (start-time fair queueing)."""
     if not contenders or places <= 0:
         return {}
     top = max(batch.priority for batch in contenders)
-    tier = [batch for batch in contenders if batch.priority == top]
-    floor = max(batch.served for batch in tier) - CREDIT
-    clock = [(max(batch.served, floor), batch.batch_id, batch.weight) for batch in tier]
+    clock = [(batch.served, batch.batch_id, batch.weight) for batch in contenders if batch.priority == top]
     heapq.heapify(clock)
     given: dict[int, int] = {}
     for _ in range(places):

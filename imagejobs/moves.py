@@ -7,7 +7,7 @@ a late, doubled or forged message therefore ends as a move that is not granted, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from imagejobs.errors import Cause
@@ -192,6 +192,13 @@ def gave_up(
 def canceled(job: Job, *, at: float) -> Move:
     """Ended on request."""
     return _move(job, job.state, State.CANCELED, due_at=at, record={"outcome": "canceled"})
+
+
+def withdrawn(move: Move, *, at: float) -> Move:
+    """What follows on a move back to the queue when the job's cancel has been asked for: it is not sent again."""
+    return replace(
+        move, source=State.QUEUED, target=State.CANCELED, due_at=at, counted=False, cause=None, record={}, images=()
+    )
 
 
 def look_again(

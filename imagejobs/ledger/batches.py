@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import and_, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from imagejobs.breaker import probe_after
 from imagejobs.job import Batch, Spec, canonical_json
+from imagejobs.ledger.counters import NO_STREAK, NOT_PAUSED
 from imagejobs.ledger.engine import Database
 from imagejobs.ledger.rows import batch_of
 from imagejobs.ledger.tables import batches, jobs
+from imagejobs.ledger.turns import runnable
 from imagejobs.states import LIVE, State
+
+IS_IDLE = and_(*(batches.c[state.value] == 0 for state in sorted(LIVE)))
 
 
 class Batches:
@@ -35,22 +39,27 @@ class Batches:
         return self.get(key)
 
     def add(self, batch_id: int, specs: Sequence[Spec], *, max_tries: int, now: float) -> None:
-        """Write these specs as queued jobs, in one transaction."""
+        """Write these specs as queued jobs, in one transaction. Raises LookupError when the batch was discarded."""
         rows = [_job_row(batch_id, spec, max_tries, now) for spec in specs]
+        if not rows:
+            return
+        grown = {"total": batches.c.total + len(rows), "queued": batches.c.queued + len(rows)}
         with self._database.write() as connection:
+            if connection.execute(update(batches).where(batches.c.id == batch_id).values(**grown)).rowcount != 1:
+                raise LookupError(f"batch {batch_id} is gone: another submit took it for a dead one and began anew")
             connection.execute(insert(jobs), rows)
-            grown = {"total": batches.c.total + len(rows), "queued": batches.c.queued + len(rows)}
-            connection.execute(update(batches).where(batches.c.id == batch_id).values(**grown))
 
     def open(self, batch_id: int, *, now: float) -> None:
-        """All rows are in: from now on its jobs are sent. It starts level with the others at the fair clock."""
-        level = select(func.coalesce(func.max(batches.c.served), 0.0)).where(batches.c.closed_at.is_(None))
+        """All rows are in: from now on its jobs are sent. It starts level with its rivals at the fair clock."""
+        shut = batches.c.id == batch_id, batches.c.opened_at.is_(None)
         with self._database.write() as connection:
-            start = connection.execute(level).scalar_one()
-            values = {"opened_at": now, "last_moved_at": now, "served": start}
-            connection.execute(
-                update(batches).where(batches.c.id == batch_id, batches.c.opened_at.is_(None)).values(**values)
-            )
+            batch = connection.execute(select(batches.c.account, batches.c.priority).where(*shut)).one_or_none()
+            if batch is None:
+                return
+            rivals = [one for one in runnable(connection, batch.account, now) if one.priority == batch.priority]
+            served = max((one.served for one in rivals), default=0.0)
+            values = {"opened_at": now, "last_moved_at": now, "served": served}
+            connection.execute(update(batches).where(*shut).values(**values))
 
     def discard(self, batch_id: int) -> None:
         """Forget a batch whose submit died before it was opened. Nothing of it was ever sent."""
@@ -86,29 +95,32 @@ class Batches:
         free = [batches.c.id == batch_id, batches.c.closed_at.is_(None)]
         free += [] if kind == "user" else [batches.c.paused.is_(None)]
         probe_at = None if kind == "user" else now + probe_after(0)
-        values = {"paused": reason, "paused_kind": kind, "probe_at": probe_at, "probe_job": None, "probes": 0}
+        values = {**NOT_PAUSED, "paused": reason, "paused_kind": kind, "probe_at": probe_at}
         with self._database.write() as connection:
             return connection.execute(update(batches).where(*free).values(**values)).rowcount == 1
 
     def resume(self, batch_id: int) -> bool:
         """Send again. False when it was not paused."""
         paused = batches.c.id == batch_id, batches.c.paused.is_not(None)
-        values = {"paused": None, "paused_kind": None, "probe_at": None, "probe_job": None, "probes": 0, "streak": 0}
         with self._database.write() as connection:
-            return connection.execute(update(batches).where(*paused).values(**values)).rowcount == 1
+            return connection.execute(update(batches).where(*paused).values(**NOT_PAUSED, **NO_STREAK)).rowcount == 1
 
     def start_closing(self, batch_id: int, *, now: float, lease_until: float) -> bool:
         """Take the closing of a batch in hand; one closer at a time, and only when every job is final."""
-        idle = [batches.c[state.value] == 0 for state in sorted(LIVE)]
-        mine = batches.c.id == batch_id, batches.c.closed_at.is_(None), batches.c.closing_until <= now, *idle
+        mine = batches.c.id == batch_id, batches.c.closed_at.is_(None), batches.c.closing_until <= now, IS_IDLE
         with self._database.write() as connection:
             values = {"closing_until": lease_until}
             return connection.execute(update(batches).where(*mine).values(**values)).rowcount == 1
 
     def finish_closing(self, batch: Batch, *, now: float) -> bool:
         """Closed, unless a retry has reopened it since `batch` was read: then the marker must go away again."""
-        same = batches.c.id == batch.id, batches.c.generation == batch.generation, batches.c.closed_at.is_(None)
-        values = {"closed_at": now, "closing_until": 0.0, "paused": None, "paused_kind": None, "probe_at": None}
+        same = (
+            batches.c.id == batch.id,
+            batches.c.generation == batch.generation,
+            batches.c.closed_at.is_(None),
+            IS_IDLE,
+        )
+        values = {**NOT_PAUSED, **NO_STREAK, "closed_at": now, "closing_until": 0.0}
         with self._database.write() as connection:
             return connection.execute(update(batches).where(*same).values(**values)).rowcount == 1
 

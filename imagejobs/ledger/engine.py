@@ -96,7 +96,7 @@ def _first_line(error: DBAPIError) -> str:
 def _engine(url: str) -> Engine:
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # ValueError: a port that is no number
         raise BadSetting("DATABASE_URL is no database URL: it looks like postgresql+psycopg://user@host/name") from None
     if parsed.get_backend_name() == "sqlite":
         return _sqlite(url, parsed.database or "")
@@ -141,6 +141,7 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 _UPGRADE_LOCK = 7_263_811  # any number, the same in every process: PostgreSQL's advisory lock for upgrades
+_ONE_UPGRADE = threading.Lock()  # Alembic keeps its context in the module: one upgrade at a time in a process
 
 
 def _migrate(database: Database) -> None:
@@ -149,7 +150,7 @@ def _migrate(database: Database) -> None:
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    with database.write() as connection:
+    with _ONE_UPGRADE, database.write() as connection:
         if not database.is_sqlite:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
         config.attributes["connection"] = connection

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
 
 from sqlalchemy import Row, Select, and_, select
 
 from imagejobs.job import Batch, Job
-from imagejobs.ledger.tables import attempts, batches, jobs
+from imagejobs.ledger.tables import END_IT, attempts, batches, jobs
 from imagejobs.states import State
+
+MOST_PARAMETERS = 5000  # values bound in one statement: SQLite stops at 32766, PostgreSQL at 65535
+
+One = TypeVar("One")
+
+
+def parts(values: Sequence[One], size: int = MOST_PARAMETERS) -> Iterator[Sequence[One]]:
+    """The values in order, in parts that one statement can take."""
+    return (values[start : start + size] for start in range(0, len(values), size))
 
 
 def job_query() -> Select[Any]:
@@ -49,7 +59,7 @@ def job_of(row: Row[Any]) -> Job:
             **facts,
             "state": State(row.state),
             "input": json.loads(row.input),
-            "cancel_requested": bool(row.cancel_requested),
+            "cancel_requested": row.cancel_requested == END_IT,
             "output": tuple(json.loads(row.output)) if row.output else (),
             "copy_tries": row.copy_tries or 0,
         }

@@ -1,15 +1,22 @@
-"""What a person does to many jobs at once: cancel and retry. In chunks, so that workers get their turn between them."""
+"""What a person does to many jobs at once: cancel and retry. In chunks, so that workers get their turn between them.
+
+The selection is read first, once; each chunk is then locked and moved only where it still stands. No job is met twice,
+whatever becomes of it meanwhile.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, func, select, text, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, func, select, text, update
 
 from imagejobs.errors import Cause
 from imagejobs.job import FailureGroup, Selection
 from imagejobs.ledger.engine import Database
-from imagejobs.ledger.tables import attempts, batches, jobs
+from imagejobs.ledger.rows import parts
+from imagejobs.ledger.tables import END_IT, NOT_AGAIN, attempts, batches, jobs
 from imagejobs.states import State
 
 CHUNK = 5000  # jobs a transaction: some tens of milliseconds on SQLite
@@ -23,37 +30,55 @@ class Steering:
         self._database = database
 
     def cancel_queued(self, batch_id: int, *, now: float) -> int:
-        """queued → canceled for all of the batch. Nothing was paid for them. Returns how many."""
-        queued = select(jobs.c.id).where(jobs.c.batch_id == batch_id, jobs.c.state == State.QUEUED)
-        values = {"state": State.CANCELED.value, "finished_at": now, "hinted": 0}
-        return self._in_chunks(batch_id, queued, State.QUEUED, State.CANCELED, values, now=now)
+        """queued → canceled for all of the batch. Nothing was paid for them. Returns how many.
+
+        What is in flight goes on, but is not paid for again: if it comes back to the queue, it is canceled there.
+        """
+        queued = select(jobs.c.id).where(jobs.c.batch_id == batch_id, text("jobs.state = 'queued'"))
+        canceled = 0
+        for ids in parts(self._ids(queued), CHUNK):
+            with self._database.write() as connection:
+                still = [row.id for row in _lock(connection, queued.where(jobs.c.id.in_(ids)))]
+                _cancel(connection, batch_id, still, now=now)
+            canceled += len(still)
+        return canceled + self._cancel_rest(batch_id, now=now)
+
+    def _cancel_rest(self, batch_id: int, *, now: float) -> int:
+        """All live states in one statement: a job that changes between them meanwhile is met all the same."""
+        live = text("jobs.state IN ('queued', 'submitting', 'running', 'storing')")
+        with self._database.write() as connection:
+            found = _lock(connection, select(*jobs.c["id", "state"]).where(jobs.c.batch_id == batch_id, live))
+            back = [row.id for row in found if row.state == State.QUEUED]
+            _cancel(connection, batch_id, back, now=now)
+            flying = [row.id for row in found if row.state != State.QUEUED]
+            for ids in parts(flying):
+                unmarked = jobs.c.id.in_(ids), jobs.c.cancel_requested == 0
+                connection.execute(update(jobs).where(*unmarked).values(cancel_requested=NOT_AGAIN))
+            return len(back)
 
     def ask_to_cancel(self, batch_id: int) -> int:
         """Mark what is in flight: the next sweep cancels it at the provider. Returns how many."""
-        flying = jobs.c.batch_id == batch_id, jobs.c.state.in_([State.SUBMITTING.value, State.RUNNING.value])
+        flying = select(jobs.c.id).where(jobs.c.batch_id == batch_id, text("jobs.state IN ('submitting', 'running')"))
         with self._database.write() as connection:
-            return int(connection.execute(update(jobs).where(*flying).values(cancel_requested=1)).rowcount)
+            found = [row.id for row in _lock(connection, flying)]
+            for ids in parts(found):
+                connection.execute(update(jobs).where(jobs.c.id.in_(ids)).values(cancel_requested=END_IT))
+            return len(found)
 
     def groups(self, batch_id: int, selection: Selection, *, now: float) -> list[FailureGroup]:
         """The selected jobs by cause and text, most first; `copyable` of them are still at the provider, for free."""
         columns = (
             jobs.c.cause,
             func.coalesce(jobs.c.error_key, "").label("error_key"),
-            func.count().label("count"),
+            func.count().label("size"),
             func.min(jobs.c.id).label("sample"),
-            func.sum(_copyable(now).cast(jobs.c.hinted.type)).label("copyable"),
+            func.sum(case((_copyable(now), 1), else_=0)).label("copyable"),
         )
-        chosen = _selected(select(*columns), batch_id, selection).group_by(jobs.c.cause, jobs.c.error_key)
+        found = _selected(select(*columns), batch_id, selection).group_by(jobs.c.cause, jobs.c.error_key).subquery()
+        sample = jobs.alias("samples")
+        query = select(found, sample.c.row_id, sample.c.error).join(sample, sample.c.id == found.c.sample)
         with self._database.read() as connection:
-            rows = connection.execute(chosen.order_by(func.count().desc())).all()
-            wanted = [row.sample for row in rows]
-            samples = {
-                row.id: row
-                for row in connection.execute(
-                    select(jobs.c.id, jobs.c.row_id, jobs.c.error).where(jobs.c.id.in_(wanted))
-                )
-            }
-        return [_group(row, samples[row.sample]) for row in rows]
+            return [_group(row) for row in connection.execute(query.order_by(found.c.size.desc(), found.c.sample))]
 
     def retry(self, batch_id: int, selection: Selection, *, max_tries: int, now: float) -> tuple[int, int]:
         """Re-queue the selection: copy again what is still there (free), generate the rest again (paid).
@@ -61,55 +86,92 @@ class Steering:
         Returns how many of each. A copy that then turns out expired fails, and is not paid for unasked.
         """
         self._reopen(batch_id, now=now)
-        afresh: dict[str, Any] = {
-            "hinted": 0,
-            "due_at": now,
-            "cancel_requested": 0,
-            "cause": None,
-            "error": None,
-            "error_key": None,
-        }
-        afresh |= {"finished_at": None, "why": "retry"}
         copied = generated = 0
         for source in selection.states:
-            chosen = _selected(select(jobs.c.id), batch_id, selection, state=source)
-            free = {**afresh, "state": State.STORING.value, "tries_left": 1}
-            paid = {**afresh, "state": State.QUEUED.value, "tries_left": max_tries}
-            copied += self._in_chunks(batch_id, chosen.where(_copyable(now)), source, State.STORING, free, now=now)
-            generated += self._in_chunks(batch_id, chosen, source, State.QUEUED, paid, now=now)
+            columns = jobs.c.id, case((_copyable(now), 1), else_=0).label("is_free")
+            chosen = _selected(select(*columns), batch_id, replace(selection, states=(source,)))
+            for ids in parts(self._ids(chosen), CHUNK):
+                with self._database.write() as connection:
+                    found = _lock(connection, chosen.where(jobs.c.id.in_(ids)))
+                    free = [row.id for row in found if row.is_free]
+                    paid = [row.id for row in found if not row.is_free]
+                    _requeue(connection, batch_id, source, free=free, paid=paid, max_tries=max_tries, now=now)
+                copied, generated = copied + len(free), generated + len(paid)
         return copied, generated
 
     def _reopen(self, batch_id: int, *, now: float) -> None:
-        again = {"generation": batches.c.generation + 1, "closed_at": None, "closing_until": 0.0, "last_moved_at": now}
         with self._database.write() as connection:
-            connection.execute(update(batches).where(batches.c.id == batch_id).values(**again))
+            _count(connection, batch_id, {}, **_REOPENED, last_moved_at=now)
 
-    def _in_chunks(
-        self, batch_id: int, chosen: Select[Any], source: State, target: State, values: dict[str, Any], *, now: float
-    ) -> int:
-        moved = 0
-        while True:
-            with self._database.write() as connection:
-                chunk = chosen.order_by(jobs.c.id).limit(CHUNK).with_for_update(of=jobs)
-                ids = [row.id for row in connection.execute(chunk)]
-                if not ids:
-                    return moved
-                _note_risk(connection, batch_id, ids, target)
-                connection.execute(update(jobs).where(jobs.c.id.in_(ids), jobs.c.state == source).values(**values))
-                counts = {
-                    source.value: batches.c[source.value] - len(ids),
-                    target.value: batches.c[target.value] + len(ids),
-                }
-                connection.execute(update(batches).where(batches.c.id == batch_id).values(**counts, last_moved_at=now))
-            moved += len(ids)
+    def _ids(self, chosen: Select[Any]) -> list[int]:
+        with self._database.read() as connection:
+            return sorted(row.id for row in connection.execute(chosen))
 
 
-def _selected(query: Select[Any], batch_id: int, selection: Selection, state: State | None = None) -> Select[Any]:
-    states = [state] if state else list(selection.states)
+# With every chunk, not only at first: a closer that began in between must find a generation that is not its own.
+_REOPENED: Mapping[str, Any] = {"generation": batches.c.generation + 1, "closed_at": None, "closing_until": 0.0}
+_AFRESH: Mapping[str, Any] = {
+    "hinted": 0,
+    "cancel_requested": 0,
+    "cause": None,
+    "error": None,
+    "error_key": None,
+    "finished_at": None,
+    "why": "retry",
+}
+
+
+def _lock(connection: Connection, chosen: Select[Any]) -> Sequence[Row[Any]]:
+    """The chosen jobs, locked in order of id, as everywhere: no deadlock."""
+    return connection.execute(chosen.order_by(jobs.c.id).with_for_update(of=jobs)).all()
+
+
+def _cancel(connection: Connection, batch_id: int, ids: Sequence[int], *, now: float) -> None:
+    """Cancel these, which are queued and locked."""
+    for some in parts(ids):
+        values = {"state": State.CANCELED.value, "finished_at": now, "hinted": 0}
+        connection.execute(update(jobs).where(jobs.c.id.in_(some)).values(**values))
+    if ids:
+        change = {State.QUEUED: -len(ids), State.CANCELED: len(ids)}
+        _count(connection, batch_id, change, last_moved_at=now)
+
+
+def _requeue(
+    connection: Connection,
+    batch_id: int,
+    source: State,
+    *,
+    free: Sequence[int],
+    paid: Sequence[int],
+    max_tries: int,
+    now: float,
+) -> None:
+    risky = _note_risk(connection, paid)
+    for ids, state, tries in ((free, State.STORING, 1), (paid, State.QUEUED, max_tries)):
+        values = {**_AFRESH, "state": state.value, "tries_left": tries, "due_at": now}
+        connection.execute(update(jobs).where(jobs.c.id.in_(ids)).values(**values))
+    change = {source: -len(free) - len(paid), State.STORING: len(free), State.QUEUED: len(paid)}
+    doubles = batches.c.possible_double_payments + risky
+    _count(connection, batch_id, change, **_REOPENED, last_moved_at=now, possible_double_payments=doubles)
+
+
+def _note_risk(connection: Connection, ids: Sequence[int]) -> int:
+    """Generating again what may already be paid for is counted where everybody sees it."""
+    unknown = select(jobs.c.id).where(jobs.c.id.in_(ids), jobs.c.cause == Cause.UNKNOWN_OUTCOME)
+    current = select(jobs.c.attempt).where(jobs.c.id == attempts.c.job_id).scalar_subquery()
+    risky = update(attempts).where(attempts.c.job_id.in_(unknown), attempts.c.number == current)
+    return int(connection.execute(risky.values(possible_double_payment=1)).rowcount)
+
+
+def _count(connection: Connection, batch_id: int, change: Mapping[State, int], **values: Any) -> None:
+    counts = {state.value: batches.c[state.value] + by for state, by in change.items()}
+    connection.execute(update(batches).where(batches.c.id == batch_id).values(**counts, **values))
+
+
+def _selected(query: Select[Any], batch_id: int, selection: Selection) -> Select[Any]:
     # The partial index on failed jobs serves only a query that names the state in its text.
-    names = ", ".join(f"'{one.value}'" for one in states)
-    condition = text(f"jobs.state = {names}") if len(states) == 1 else text(f"jobs.state IN ({names})")
-    query = query.select_from(jobs.outerjoin(attempts, CURRENT)).where(condition, jobs.c.batch_id == batch_id)
+    states = " OR ".join(f"jobs.state = '{state.value}'" for state in selection.states)
+    query = query.select_from(jobs.outerjoin(attempts, CURRENT)).where(text(f"({states})"), jobs.c.batch_id == batch_id)
     if selection.causes:
         query = query.where(jobs.c.cause.in_(selection.causes))
     if selection.ids:
@@ -119,27 +181,16 @@ def _selected(query: Select[Any], batch_id: int, selection: Selection, state: St
     return query
 
 
-def _copyable(now: float) -> Any:
+def _copyable(now: float) -> ColumnElement[bool]:
     return and_(attempts.c.output.is_not(None), attempts.c.expires_at > now)
 
 
-def _note_risk(connection: Connection, batch_id: int, ids: list[int], target: State) -> None:
-    """Generating again what may already be paid for is counted where everybody sees it."""
-    if target is not State.QUEUED:
-        return
-    risky = select(jobs.c.id).where(jobs.c.id.in_(ids), jobs.c.cause == Cause.UNKNOWN_OUTCOME)
-    count = connection.execute(select(func.count()).select_from(risky.subquery())).scalar_one()
-    if count:
-        total = batches.c.possible_double_payments + count
-        connection.execute(update(batches).where(batches.c.id == batch_id).values(possible_double_payments=total))
-
-
-def _group(row: Any, sample: Any) -> FailureGroup:
+def _group(row: Row[Any]) -> FailureGroup:
     return FailureGroup(
         cause=row.cause or "unknown",
         error_key=row.error_key,
-        count=row.count,
-        sample_id=sample.row_id,
-        sample_error=sample.error or "",
-        copyable=int(row.copyable or 0),
+        count=row.size,
+        sample_id=row.row_id,
+        sample_error=row.error or "",
+        copyable=row.copyable,
     )

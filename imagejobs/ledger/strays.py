@@ -37,6 +37,7 @@ class Strays:
         with self._database.write() as connection:
             waiting = and_(jobs.c.id == job.id, jobs.c.state == State.QUEUED, jobs.c.attempt == job.attempt)
             values = {"state": State.RUNNING.value, "attempt": job.attempt + 1, "hinted": 0, "due_at": look_at}
+            values |= {"cause": None, "error": None, "error_key": None}
             if connection.execute(update(jobs).where(waiting).values(**values)).rowcount != 1:
                 return False
             attempt = {"job_id": job.id, "number": job.attempt + 1, "why": "orphan", "intent_at": now}

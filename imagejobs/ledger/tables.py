@@ -87,7 +87,7 @@ jobs = Table(
     Column("outputs", Integer, nullable=False),
     Column("due_at", Double, nullable=False),  # when the ledger next acts on it if nobody is heard of
     Column("hinted", Integer, nullable=False),  # 1: a message that names it is on its way, until due_at
-    Column("cancel_requested", Integer, nullable=False, server_default="0"),
+    Column("cancel_requested", Integer, nullable=False, server_default="0"),  # 0, NOT_AGAIN or END_IT
     Column("attempt", Integer, nullable=False),
     Column("tries_left", Integer, nullable=False),
     Column("why", String(32)),  # why the next attempt is made: a cause, or `retry`
@@ -98,6 +98,8 @@ jobs = Table(
     UniqueConstraint("batch_id", "row_id", name="one_job_a_row"),
 )
 
+NOT_AGAIN = 1  # a cancel leaves what is in flight alone, but pays for nothing more
+END_IT = 2  # a cancel that reaches for the prediction too
 WAITING = "state = 'queued' AND hinted = 0"
 HINTED = "state = 'queued' AND hinted = 1"
 IN_FLIGHT = "state IN ('submitting', 'running', 'storing')"

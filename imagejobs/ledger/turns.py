@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy import ColumnElement, Connection, Select, TextClause, and_, case, func, select, text, update
 
 from imagejobs import breaker
-from imagejobs.feed import Contender, interleave, share
+from imagejobs.feed import Contender, interleave, level, share
 from imagejobs.ledger.engine import Database
 from imagejobs.ledger.tables import HINTED, WAITING, attempts, batches, jobs
 
@@ -32,7 +33,8 @@ class Turns:
     def take(self, account: str, *, places: int, now: float, resend_at: float) -> list[int]:
         """Choose up to `places` queued jobs by fair share and mark them as sent for. Returns their ids, interleaved."""
         with self._database.write() as connection:
-            contenders = _contenders(connection, account, now)
+            contenders = level(runnable(connection, account, now))
+            started = {batch.batch_id: batch.served for batch in contenders}
             turns: dict[int, list[int]] = {}
             while places > 0 and contenders:
                 empty = set()
@@ -45,54 +47,60 @@ class Turns:
                 if not empty:
                     break
                 contenders = [batch for batch in contenders if batch.batch_id not in empty]
-            _charge(connection, turns)
+            _charge(connection, turns, started)
             return interleave(turns)
 
     def take_probes(self, account: str, *, now: float, resend_at: float) -> list[int]:
-        """One job of each batch whose pause is due for a probe. The next probe comes after twice the time."""
-        due = batches.c.account == account, batches.c.queued > 0, batches.c.probe_at <= now
+        """One job of each batch whose pause is due for a probe. The next probe comes after twice the time.
+
+        While a store refuses, the copies that wait for it are probe enough: a create more would only be paid for.
+        """
+        copies_wait = and_(batches.c.paused_kind == "storage", batches.c.running + batches.c.storing > 0)
+        due = batches.c.account == account, batches.c.queued > 0, batches.c.probe_at <= now, ~copies_wait
+        probing = select(batches.c.id, batches.c.probes).where(*due).order_by(batches.c.id)
         with self._database.write() as connection:
-            probing = connection.execute(select(batches.c.id, batches.c.probes).where(*due)).all()
-            return [job for batch in probing for job in _probe(connection, batch, now, resend_at)]
+            return [
+                job for batch in connection.execute(probing).all() for job in _probe(connection, batch, now, resend_at)
+            ]
 
     def take_copies(self, account: str, *, limit: int, now: float, resend_at: float) -> list[int]:
         """Copies that nobody has in hand: put off until now, or their message lost. The first to expire come first."""
-        chosen = (
+        current = and_(attempts.c.job_id == jobs.c.id, attempts.c.number == jobs.c.attempt)
+        overdue = (
             select(jobs.c.id)
             .join(batches, batches.c.id == jobs.c.batch_id)
-            .join(attempts, (attempts.c.job_id == jobs.c.id) & (attempts.c.number == jobs.c.attempt))
+            .join(attempts, current)
             .where(IS_STORING, jobs.c.due_at <= now, batches.c.account == account)
             .order_by(attempts.c.expires_at, jobs.c.id)
             .limit(limit)
-            .with_for_update(skip_locked=True, of=jobs)
         )
-        marked = update(jobs).where(jobs.c.id.in_(chosen)).values(hinted=1, due_at=resend_at).returning(jobs.c.id)
         with self._database.write() as connection:
-            return sorted(row.id for row in connection.execute(marked))
+            return _hint(connection, overdue, resend_at)
 
-    def give_back(self, job_ids: list[int], *, now: float, due_at: float | None = None) -> None:
+    def give_back(self, job_ids: Sequence[int], *, now: float, due_at: float | None = None) -> None:
         """These were sent for and not claimed (no room, no broker): let the next turn have them."""
+        if not job_ids:
+            return
+        still = jobs.c.id.in_(job_ids), IS_HINTED
         with self._database.write() as connection:
-            still = jobs.c.id.in_(job_ids), IS_HINTED
-            connection.execute(update(jobs).where(*still).values(hinted=0, due_at=due_at or now))
+            _unhint(connection, still, due_at=now if due_at is None else due_at)
 
     def forget_overdue(self, *, now: float) -> int:
         """Messages that nobody acted upon in time are taken for lost: their jobs wait for a turn again."""
         with self._database.write() as connection:
-            overdue = update(jobs).where(IS_HINTED, jobs.c.due_at <= now).values(hinted=0)
-            return int(connection.execute(overdue).rowcount)
+            return _unhint(connection, (IS_HINTED, jobs.c.due_at <= now), due_at=now)
 
     def forget_all(self, *, now: float) -> int:
-        """Redis has lost its memory: every message is taken for lost at once, copies first of all."""
+        """Redis has lost its memory: every message is taken for lost at once, for copies too."""
         with self._database.write() as connection:
-            queued = update(jobs).where(IS_HINTED).values(hinted=0, due_at=now)
-            copies = update(jobs).where(IS_STORING, jobs.c.hinted == 1)
-            return sum(connection.execute(lost).rowcount for lost in (queued, copies.values(hinted=0, due_at=now)))
+            lost = (IS_HINTED,), (IS_STORING, jobs.c.hinted == 1)
+            return sum(_unhint(connection, where, due_at=now) for where in lost)
 
 
-def _contenders(connection: Connection, account: str, now: float) -> list[Contender]:
+def runnable(connection: Connection, account: str, now: float) -> list[Contender]:
+    """The account's batches that may send something now."""
     columns = batches.c.id.label("batch_id"), batches.c.weight, batches.c.priority, batches.c.served
-    runnable = (
+    conditions = (
         batches.c.account == account,
         batches.c.closed_at.is_(None),
         batches.c.opened_at.is_not(None),
@@ -100,25 +108,38 @@ def _contenders(connection: Connection, account: str, now: float) -> list[Conten
         batches.c.not_before <= now,
         batches.c.queued > 0,
     )
-    return [Contender(**row._mapping) for row in connection.execute(select(*columns).where(*runnable))]
+    return [Contender(**row._mapping) for row in connection.execute(select(*columns).where(*conditions))]
+
+
+def _hint(connection: Connection, chosen: Select[Any], resend_at: float) -> list[int]:
+    """Mark the chosen jobs as sent for, and return them in the order they were chosen in.
+
+    Two statements: a limited subquery inside the update may be run more than once by PostgreSQL, and mark too many.
+    """
+    ids = list(connection.execute(chosen.with_for_update(skip_locked=True, of=jobs)).scalars())
+    if ids:
+        connection.execute(update(jobs).where(jobs.c.id.in_(ids)).values(hinted=1, due_at=resend_at))
+    return ids
+
+
+def _unhint(connection: Connection, where: Sequence[ColumnElement[bool] | TextClause], *, due_at: float) -> int:
+    """Take messages for lost, but for those that somebody is acting upon this instant (their rows are locked)."""
+    idle = select(jobs.c.id).where(*where).with_for_update(skip_locked=True)
+    lost = update(jobs).where(jobs.c.id.in_(idle)).values(hinted=0, due_at=due_at)
+    return int(connection.execute(lost).rowcount)
 
 
 def _mark(connection: Connection, batch_id: int, *, limit: int, now: float, resend_at: float) -> list[int]:
-    chosen = (
-        select(jobs.c.id)
-        .where(jobs.c.batch_id == batch_id, IS_WAITING, jobs.c.due_at <= now)
-        .order_by(jobs.c.due_at, jobs.c.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    marked = update(jobs).where(jobs.c.id.in_(chosen)).values(hinted=1, due_at=resend_at).returning(jobs.c.id)
-    return sorted(row.id for row in connection.execute(marked))
+    waiting = select(jobs.c.id).where(jobs.c.batch_id == batch_id, IS_WAITING, jobs.c.due_at <= now)
+    return _hint(connection, waiting.order_by(jobs.c.due_at, jobs.c.id).limit(limit), resend_at)
 
 
-def _charge(connection: Connection, turns: dict[int, list[int]]) -> None:
+def _charge(connection: Connection, turns: dict[int, list[int]], started: dict[int, float]) -> None:
+    """Move the fair clocks on. Where leveling moved one, it stays moved: otherwise its head start would never end."""
     for batch_id, taken in sorted(turns.items()):
         if taken:
-            served = batches.c.served + len(taken) / batches.c.weight
+            start = case((batches.c.served < started[batch_id], started[batch_id]), else_=batches.c.served)
+            served = start + len(taken) / batches.c.weight
             connection.execute(update(batches).where(batches.c.id == batch_id).values(served=served))
 
 

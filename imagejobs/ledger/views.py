@@ -10,7 +10,7 @@ from sqlalchemy import Select, and_, delete, func, insert, select, text, tuple_
 
 from imagejobs.job import Job
 from imagejobs.ledger.engine import Database
-from imagejobs.ledger.rows import job_of, job_query
+from imagejobs.ledger.rows import job_of, job_query, parts
 from imagejobs.ledger.tables import attempts, batches, images, jobs, orphans, schemas
 from imagejobs.states import State
 
@@ -40,11 +40,12 @@ class Views:
 
     def known(self, prediction_ids: Sequence[str]) -> set[str]:
         """Which of these predictions belong to an attempt of ours, or are known to belong to none."""
-        ids = list(prediction_ids)
-        ours = select(attempts.c.prediction_id).where(attempts.c.prediction_id.in_(ids))
-        strays = select(orphans.c.prediction_id).where(orphans.c.prediction_id.in_(ids))
+        found: set[str] = set()
         with self._database.read() as connection:
-            return set(connection.execute(ours.union_all(strays)).scalars())
+            for ids in parts(prediction_ids):
+                for column in (attempts.c.prediction_id, orphans.c.prediction_id):
+                    found.update(connection.execute(select(column).where(column.in_(ids))).scalars())
+        return found
 
     def nearest_expiry(self, account: str) -> float | None:
         """When the first of the outputs that wait to be copied dies; none when nothing waits."""
