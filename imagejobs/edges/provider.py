@@ -8,7 +8,8 @@ What a failed call means differs between a create, which costs money, and everyt
     2xx that makes no sense                 OutcomeUnknown    Transient
     429                                     Throttled         Throttled
     401, 402, 403, a quota used up          Refused           Refused
-    a redirect, or a 404 that is no JSON    Refused           Refused (the base URL is wrong)
+    a redirect                              Refused           Refused (the base URL is wrong)
+    404 or 405 that is no JSON              Refused           see each call
     any other 4xx                           Permanent         see each call
 
 A create's 5xx is unknown because proxies answer so for predictions that were made and will be billed
@@ -228,7 +229,7 @@ class Provider:
         raise Permanent(self._words(reply), cause=Cause.INPUT)
 
     def _refuse_address(self, reply: wire.Reply) -> None:
-        """A 404 that is no JSON comes from a web server without such an API, not from the API about a version or id."""
+        """A 404 that is no JSON comes from a web server without this API, not from the API about a version or an id."""
         if reply.status in (404, 405) and not isinstance(read_json(reply.body), dict):
             raise Refused(f"{self._words(reply)}; is REPLICATE_BASE_URL right?")
 

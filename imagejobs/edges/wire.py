@@ -10,7 +10,6 @@ from __future__ import annotations
 import http.client
 import io
 import socket
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -24,10 +23,20 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 
+from imagejobs.clock import SystemClock
 from imagejobs.errors import NotSent
 
-CONNECT_SECONDS = 10.0
-"""A host that has not answered three SYNs by then is not there."""
+_now = SystemClock().monotonic  # sockets age in real time, also while a laptop sleeps, whatever the clock of the jobs
+
+CONNECT_SECONDS = 5.0
+"""From the name to the end of the TLS handshake; a connection that took longer is not used. So whoever starts a create
+knows when, at the latest, it was on its way: a search for one that was lost may begin a while after that."""
+
+TRY_SECONDS = 2.0
+"""For one address, and for the handshake: time is left to try the next address."""
+
+SEND_SECONDS = 10.0
+"""For a whole request: six megabytes, the most that the provider is known to take, at 5 Mbit/s."""
 
 REUSE_SECONDS = 4.0
 """A connection idle for longer is not used again: the shortest keep-alive in common use is 5 s (Node.js, uvicorn), and
@@ -43,14 +52,14 @@ class _PacedStream(io.RawIOBase):
     def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
         self._raw = raw
         self._sock = sock
-        self._read_seconds = sock.gettimeout() or CONNECT_SECONDS
-        self._until = time.monotonic() + WHOLE_REPLY * self._read_seconds
+        self._read_seconds = sock.gettimeout() or SEND_SECONDS
+        self._until = _now() + WHOLE_REPLY * self._read_seconds
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        left = self._until - time.monotonic()
+        left = self._until - _now()
         if left <= 0:
             raise TimeoutError("the reply dragged on")
         if left < self._read_seconds:
@@ -74,8 +83,7 @@ class Connection(HTTPConnection):
     """A connection that says NotSent when it could not be made, and is never used again after a rest.
 
     Only a failure while connecting (name, route, refusal, TLS handshake) proves that no request was sent; it is raised
-    here because further up urllib3 gives the same names to failures before and after. Sockets age in real time, so the
-    machine's own clock is asked.
+    here because further up urllib3 gives the same names to failures before and after.
     """
 
     response_class = _PacedReply
@@ -83,19 +91,26 @@ class Connection(HTTPConnection):
 
     def connect(self) -> None:
         """Raises NotSent."""
+        began = _now()
         try:
             super().connect()
         except (OSError, HTTPError) as error:
             raise NotSent(f"cannot reach {self.host}: {root_cause(error)}") from None
+        if _now() - began > CONNECT_SECONDS:
+            self.close()
+            raise NotSent(f"cannot reach {self.host}: not within {CONNECT_SECONDS:g} s")
 
     def request(self, *args: Any, **kwargs: Any) -> None:
-        if self._rested_since is not None and time.monotonic() - self._rested_since > REUSE_SECONDS:
+        if self._rested_since is not None and _now() - self._rested_since > REUSE_SECONDS:
             self.close()
+        if self.sock is None:
+            self.connect()
+        self.timeout = SEND_SECONDS  # until urllib3 sets the one for reading
         super().request(*args, **kwargs)
 
     def getresponse(self) -> Any:
         response = super().getresponse()
-        self._rested_since = time.monotonic()
+        self._rested_since = _now()
         return response
 
 
@@ -185,7 +200,7 @@ def ask(
             params=query,
             data=body,
             headers=headers,
-            timeout=(CONNECT_SECONDS, read_seconds),
+            timeout=(TRY_SECONDS, read_seconds),
             allow_redirects=False,
             stream=True,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import socket
 import ssl
 import subprocess
 import time
@@ -133,9 +134,27 @@ def test_a_handshake_that_never_ends_was_not_sent(
     host: ScriptedHost, open_provider: Callable[..., Provider], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A port that accepts and then says nothing."""
-    monkeypatch.setattr(wire, "CONNECT_SECONDS", 0.1)
+    monkeypatch.setattr(wire, "TRY_SECONDS", 0.1)
     with pytest.raises(NotSent, match="timed out"):
         create(open_provider(host.url.replace("http:", "https:")))
+
+
+def test_a_create_is_not_sent_late(
+    host: ScriptedHost, open_provider: Callable[..., Provider], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever looks for a lost create counts on it: behind a slow resolver it is not sent at all."""
+    system = socket.getaddrinfo
+
+    def resolve_slowly(*args: Any, **kwargs: Any) -> Any:
+        host.over.wait(0.1)
+        return system(*args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve_slowly)
+    monkeypatch.setattr(wire, "CONNECT_SECONDS", 0.05)
+    with pytest.raises(NotSent, match=r"not within 0\.05 s"):
+        create(open_provider(host.url))
+
+    assert host.requests == []
 
 
 def self_signed(folder: Path) -> ssl.SSLContext:
