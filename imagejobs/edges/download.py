@@ -51,6 +51,8 @@ def is_public(address: Address) -> bool:
 class _Guarded(wire.Connection):
     """Connects to allowed addresses only, and exactly to those that were checked."""
 
+    response_class = wire.LongReply
+
     @staticmethod
     def is_allowed(address: Address) -> bool:
         return is_public(address)

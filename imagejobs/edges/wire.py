@@ -42,18 +42,15 @@ REUSE_SECONDS = 4.0
 """A connection idle for longer is not used again: the shortest keep-alive in common use is 5 s (Node.js, uvicorn), and
 a request that meets the server's close on its way is lost without a reply."""
 
-WHOLE_REPLY = 5
-"""A whole reply, headers and all, may take this many read time-outs: a byte now and then must not hold a thread."""
-
 
 class _PacedStream(io.RawIOBase):
-    """A socket's stream in which all reads share one deadline, whatever the time-out of each."""
+    """A socket's stream in which all reads share one deadline: a byte now and then must not hold a thread for ever."""
 
-    def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, *, timeouts: int) -> None:
         self._raw = raw
         self._sock = sock
         self._read_seconds = sock.gettimeout() or SEND_SECONDS
-        self._until = _now() + WHOLE_REPLY * self._read_seconds
+        self._until = _now() + timeouts * self._read_seconds
 
     def readable(self) -> bool:
         return True
@@ -71,12 +68,20 @@ class _PacedStream(io.RawIOBase):
         super().close()
 
 
-class _PacedReply(http.client.HTTPResponse):
-    """A reply whose status line, headers and body must all arrive within one deadline."""
+class PacedReply(http.client.HTTPResponse):
+    """A reply that is whole, headers and all, within one read time-out: whoever waits for a create counts on it."""
+
+    timeouts = 1
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
-        self.fp = io.BufferedReader(_PacedStream(self.fp.detach(), sock))
+        self.fp = io.BufferedReader(_PacedStream(self.fp.detach(), sock, timeouts=self.timeouts))
+
+
+class LongReply(PacedReply):
+    """The same for bodies of megabytes."""
+
+    timeouts = 5
 
 
 class Connection(HTTPConnection):
@@ -86,7 +91,7 @@ class Connection(HTTPConnection):
     here because further up urllib3 gives the same names to failures before and after.
     """
 
-    response_class = _PacedReply
+    response_class = PacedReply
     _rested_since: float | None = None
 
     def connect(self) -> None:
