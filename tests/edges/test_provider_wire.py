@@ -6,6 +6,7 @@ import gzip
 import socket
 import ssl
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ from imagejobs.settings import Settings
 from tests.edges.scripted_host import Act, ScriptedHost, answer, hang_up, raw, reset, then_hang_up
 from tests.servers.ports import free_port
 from tests.servers.requirement import require
+from tests.servers.waiting import eventually
 
 TOKEN = "r8_SecretSecretSecret"
 STARTING = {"id": "p1", "status": "starting"}
@@ -188,7 +190,7 @@ def test_a_create_without_a_whole_reply_is_unknown(fault: str, open_provider: Ca
         with pytest.raises(OutcomeUnknown):
             create(open_provider(host.url, read_seconds=0.1))
 
-        assert len(host.requests) == 1
+        assert eventually(lambda: len(host.requests) == 1)
 
 
 @pytest.mark.parametrize("fault", LOST)
@@ -405,8 +407,11 @@ def test_a_connection_that_rested_is_not_used_for_a_create(
 
 def test_a_connection_closed_meanwhile_is_replaced(host: ScriptedHost, provider: Provider) -> None:
     """The close has arrived, so nothing is lost by it."""
-    host.then(then_hang_up(answer(201, STARTING)), answer(201, STARTING))
+    closed = threading.Event()
+    host.then(lambda peer: (then_hang_up(answer(201, STARTING))(peer), closed.set())[1], answer(201, STARTING))
     create(provider)
+    assert closed.wait(5)
+
     assert Prediction(id="p1", status="starting") == create(provider)
 
 
