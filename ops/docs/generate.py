@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
@@ -71,6 +73,21 @@ def _remarks(words: type[StrEnum]) -> dict[str, str]:
     return {word: remarks[word] for word in words}
 
 
+def commands() -> str:
+    """A table of the commands, from the command line itself."""
+    from typer.main import get_group
+
+    from producer.cli import app
+
+    rows = []
+    for verb, command in get_group(app).commands.items():
+        arguments = [str(one.metavar) for one in command.params if one.param_type_name == "argument"]
+        options = [f"`{one.opts[0]}`" for one in command.params if one.param_type_name == "option"]
+        purpose = " ".join((command.help or "").partition("\n\n")[0].split())
+        rows.append((f"`{' '.join([verb, *arguments])}`", purpose, ", ".join(options)))
+    return table(("command", "what it does", "options"), rows)
+
+
 def settings() -> str:
     """A table of the variables that imagejobs reads."""
     from imagejobs.settings import Settings
@@ -92,6 +109,45 @@ def model_inputs() -> str:
         default = schema.get("default")
         rows.append((f"`{name}`", "none" if default is None else f"`{default}`", expected(schema)))
     return table(("input", "default", "what it takes"), rows)
+
+
+def status() -> str:
+    """What `status --json` prints of one batch, from the function that makes it."""
+    from imagejobs.job import Batch
+    from imagejobs.states import State
+    from producer.facts import facts
+
+    began = datetime(2026, 11, 24, 22, tzinfo=UTC).timestamp()
+    counts = {State.RUNNING: 40, State.STORING: 10, State.SUCCEEDED: 900, State.FAILED: 10, State.QUEUED: 40}
+    batch = Batch(
+        id=1,
+        key="night",
+        account="api.replicate.com",
+        store="s3://pictures/runs",
+        total=1000,
+        counts={state: counts.get(state, 0) for state in State},
+        images=900,
+        creates_sent=965,
+        opened_at=began,
+        first_submitted_at=began + 1,
+    )
+    return f"```json\n{json.dumps(facts(batch, now=began + 101), indent=2)}\n```"
+
+
+def exit_codes() -> str:
+    """A table of what the commands end with."""
+    from imagejobs.errors import Complaint
+    from producer import facts
+
+    meanings = {
+        facts.ALL_SUCCEEDED: "every job succeeded; or the command did what it was asked",
+        1: "an internal error",
+        Complaint.exit_code: "bad usage, bad input or a setting that cannot be used; nothing was spent",
+        facts.SOME_FAILED: "finished with failures",
+        facts.PAUSED: "paused: billing, the store, the breaker, or by hand",
+        facts.INTERRUPTED: "interrupted: the work goes on later, nothing is lost",
+    }
+    return table(("exit code", "meaning"), [(f"`{code}`", meaning) for code, meaning in sorted(meanings.items())])
 
 
 def layout() -> str:
@@ -164,8 +220,11 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "states": states,
     "state-meanings": state_meanings,
     "causes": causes,
+    "commands": commands,
     "settings": settings,
     "model-inputs": model_inputs,
+    "status": status,
+    "exit-codes": exit_codes,
     "layout": layout,
     "manifest": manifest,
     "events": events,

@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 
+from typer.main import get_group
+
 from imagejobs.errors import BadInput
 from imagejobs.models.catalogue import Models
 from imagejobs.settings import DEFAULT_VERSION, Settings
 from imagejobs.spec import parse_row
 from ops.docs import generate
+from producer.cli import app
 
 ROOT = generate.ROOT
 CODE = ("imagejobs", "producer", "worker", "sandbox")
@@ -83,6 +86,35 @@ def test_variables_exist() -> None:
         return set(named) - settings
 
     assert [] == on_every_page(unknown)
+
+
+def test_commands_exist() -> None:
+    """A command that a page shows is one, and so is each of its options."""
+    commands = get_group(app).commands
+
+    def unknown(page: Path) -> Iterable[str]:
+        for verb, rest in _commands_on(page):
+            options = (
+                {option for parameter in commands[verb].params for option in parameter.opts}
+                if verb in commands
+                else set()
+            )
+            if verb not in commands:
+                yield verb
+            elif verb != "sandbox":  # its options are its own program's
+                yield from (
+                    f"{verb} {word}" for word in rest if word.startswith("-") and word not in {*options, "-", "--help"}
+                )
+
+    assert [] == on_every_page(unknown)
+
+
+def _commands_on(page: Path) -> Iterable[tuple[str, list[str]]]:
+    """Each use of `imagejobs VERB …` in an example or in code type, comments left out."""
+    lines = [line.partition(" #")[0] for block in code_blocks(page, "sh") for line in block.splitlines()]
+    for line in [*lines, *in_code(page)]:
+        if found := re.search(r"(?:^|[ /])imagejobs ([a-z]\S*)(.*)", line):
+            yield found[1], found[2].split()
 
 
 def test_paths_exist() -> None:
