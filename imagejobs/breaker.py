@@ -17,7 +17,7 @@ from imagejobs.states import State
 TRIP_AFTER = 12  # alike failures in a row; at the real allowance that is a second or two of creates
 PERSONAL = frozenset({Cause.SAFETY, Cause.CANCELED, Cause.RATE_LIMITED, Cause.AUTH_BILLING, Cause.UNKNOWN_OUTCOME})
 
-FIRST_PROBE_SECONDS = 15.0  # after a pause, one job is sent to see whether it is over
+FIRST_PROBE_SECONDS = 5.0  # after a pause, one job is sent to see whether it is over
 LAST_PROBE_SECONDS = 900.0  # a false refusal may last hours: ask four times an hour, not more
 
 

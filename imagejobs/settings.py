@@ -93,7 +93,7 @@ class Settings(BaseModel):
         60,
         alias="IMAGEJOBS_READ_SECONDS",
         gt=0,
-        description="time-out of one read from the provider or a download",
+        description="time-out of a whole reply of the provider; a download may take five such",
     )
     on_unknown: Literal["hold", "resubmit"] = Field(
         "hold",

@@ -7,15 +7,17 @@ from collections.abc import Sequence
 
 import structlog
 
+from imagejobs.edges.wire import CONNECT_SECONDS, SEND_SECONDS
 from imagejobs.errors import Cause
 from imagejobs.job import Job
 from imagejobs.limiter import Grant
+from imagejobs.states import State
 from worker.outcomes import Held, Outcome, Retry, Unsent
 from worker.services import Services
 from worker.stages.submit import POST_WITHIN_SECONDS, create
 
 AHEAD_SECONDS = 1.5  # places farther off than this are left to a later turn, so that no thread waits for long
-CONNECT_SECONDS = 5.0
+LATE_SECONDS = 0.05
 
 log = structlog.get_logger("imagejobs.submit")
 
@@ -44,38 +46,48 @@ class Submitter:
     def _submit(self, job_ids: Sequence[int]) -> None:
         services = self._services
         grant = services.creates.reserve(len(job_ids), ahead_seconds=AHEAD_SECONDS)
+        first_slot = services.clock.monotonic() + grant.after_seconds
         if grant.places < len(job_ids):
-            later = services.clock.now() + grant.after_seconds
-            self._leave(job_ids[grant.places :], due_at=later)
-        if grant.places == 0:
-            return
-        services.clock.sleep(grant.after_seconds)
-        self._send(self._claim(job_ids[: grant.places], grant), grant)
+            self._leave(job_ids[grant.places :], due_at=services.clock.now() + grant.after_seconds)
+        if grant.places:
+            self._send(self._claim(job_ids[: grant.places], grant), grant, first_slot)
 
     def _claim(self, job_ids: Sequence[int], grant: Grant) -> list[Job]:
         services = self._services
         now = services.clock.now()
         # Only when this process can no longer send, the reply can no longer come and the list has settled may anybody
         # conclude that a create does not exist.
-        unsure = POST_WITHIN_SECONDS + CONNECT_SECONDS + services.settings.read_seconds
-        resolve_at = now + grant.places * grant.spacing_seconds + unsure + services.settings.settle_seconds
+        unsure = POST_WITHIN_SECONDS + CONNECT_SECONDS + SEND_SECONDS + services.settings.read_seconds
+        resolve_at = now + unsure + services.settings.settle_seconds
         claimed = services.ledger.jobs.claim(job_ids, account=services.account, now=now, resolve_at=resolve_at)
         if len(claimed) < len(job_ids):
             services.creates.give_back(grant, len(job_ids) - len(claimed))
             self._leave([one for one in job_ids if one not in {job.id for job in claimed}], due_at=now)
         return claimed
 
-    def _send(self, claimed: Sequence[Job], grant: Grant) -> None:
+    def _send(self, claimed: Sequence[Job], grant: Grant, first_slot: float) -> None:
         services = self._services
         claimed_at = services.clock.monotonic()
         for position, job in enumerate(claimed):
-            slot = claimed_at + position * grant.spacing_seconds
-            services.clock.sleep(max(0.0, slot - services.clock.monotonic()))
+            self._keep_slot(first_slot + position * grant.spacing_seconds, grant)
             outcome = self._create(job, claimed_at)
-            services.write([(job, outcome)])
+            self._conclude(job, outcome)
             if isinstance(outcome, Held) or _is_throttled(outcome):
                 self._stop(claimed[position + 1 :], grant, outcome)
                 return
+
+    def _conclude(self, job: Job, outcome: Outcome) -> None:
+        """Write it; images that came as the answer are sent for at once."""
+        for move in self._services.write([(job, outcome)]):
+            if move.target is State.STORING:
+                self._services.dispatch.copies([move.job_id])
+
+    def _keep_slot(self, slot: float, grant: Grant) -> None:
+        """Wait for the slot. One that was missed (a busy machine) is taken anew: late creates must not bunch up."""
+        clock = self._services.clock
+        if clock.monotonic() - slot > LATE_SECONDS + grant.spacing_seconds and grant.spacing_seconds:
+            slot = clock.monotonic() + self._services.creates.reserve(1, ahead_seconds=AHEAD_SECONDS).after_seconds
+        clock.sleep(max(0.0, slot - clock.monotonic()))
 
     def _create(self, job: Job, claimed_at: float) -> Outcome:
         services = self._services

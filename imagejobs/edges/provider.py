@@ -56,6 +56,10 @@ MIN_CANCEL_AFTER = 5
 _VERSION = re.compile(r"(?P<owner>\w[\w.-]*)/(?P<model>\w[\w.-]*)(:(?P<digest>\w+))?", re.ASCII)
 
 
+CLOCK_TOLERANCE_SECONDS = 5.0
+"""Date headers have whole seconds, and replies take a while: less than this is no difference between clocks."""
+
+
 class NotListed(Exception):
     """This provider has no list of predictions: look at them one by one, and search nothing."""
 
@@ -85,6 +89,7 @@ class Provider:
         self._session = wire.open_session(threads=settings.threads)
         self.create_limits: Limits | None = None
         self.read_limits: Limits | None = None
+        self._clock_ahead = 0.0  # seconds that the provider's clock is ahead of ours, by the last Date header
 
     def close(self) -> None:
         """Close the pooled connections."""
@@ -143,13 +148,18 @@ class Provider:
         return read_prediction(read_json(reply.body)) if _is_success(reply) else None
 
     def list(self, *, created_after: float, cursor: str | None = None) -> Page:
-        """One page of the account's predictions since a moment (inclusive), newest first.
+        """One page of the account's predictions since a moment of our clock (inclusive), newest first.
 
-        Times are not exact: ask a second early. A page is understood in full or not at all (Transient), since absence
-        from it is proof. Raises NotListed where there is no list.
+        Times are not exact: ask a second early. A clock of ours that is minutes off does no harm: the moment is told in
+        the provider's time, and asked again where the reply shows that we were wrong about it. A page is understood in
+        full or not at all (Transient), since absence from it is proof. Raises NotListed where there is no list.
         """
-        query = {"created_after": write_time(created_after)} | ({"cursor": cursor} if cursor else {})
+        assumed = self._clock_ahead
+        query = {"created_after": write_time(created_after + assumed)} | ({"cursor": cursor} if cursor else {})
         reply = self._read("GET", "/predictions", query=query)
+        if abs(self._clock_ahead - assumed) > CLOCK_TOLERANCE_SECONDS and not cursor:
+            query = {"created_after": write_time(created_after + self._clock_ahead)}
+            reply = self._read("GET", "/predictions", query=query)
         if _is_absent(reply):
             raise NotListed(f"{self._host} has no list of predictions")
         self._expect_success(reply)
@@ -194,7 +204,7 @@ class Provider:
     ) -> wire.Reply:
         """One request, one reply. Raises NotSent, and NoReply once anything may have been sent."""
         token = {"Authorization": f"Bearer {self._token}"} if self._token else {}
-        return wire.ask(
+        reply = wire.ask(
             self._session,
             method,
             f"{self._base}/v1{path}",
@@ -204,6 +214,9 @@ class Provider:
             query=query,
             body=body,
         )
+        if (date := read_http_date(reply.headers.get("Date"))) is not None:
+            self._clock_ahead = date - self._clock.now()
+        return reply
 
     def _read(self, method: str, path: str, *, query: Mapping[str, str] | None = None) -> wire.Reply:
         """A call that costs nothing. Returns 2xx, and the 4xx whose meaning is the caller's to say."""

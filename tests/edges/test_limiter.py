@@ -20,18 +20,18 @@ def client(redis_engines: str) -> redis.Redis:
 
 
 def test_places_are_evenly_spaced_and_the_first_is_free_at_once(client):
-    """600 a minute is one every tenth of a second, without a burst."""
+    """600 a minute is one every tenth of a second and a hair, without a burst."""
     grant = Limiter(client, "creates", per_minute=600).reserve(4, ahead_seconds=1.5)
 
-    assert (4, 0.0, 0.1) == (grant.places, round(grant.after_seconds, 3), round(grant.spacing_seconds, 6))
+    assert (4, 0.0, 0.101) == (grant.places, round(grant.after_seconds, 3), round(grant.spacing_seconds, 3))
 
 
 def test_only_places_within_reach_are_granted(client):
-    """A second and a half of ten a second: fifteen places and the one due now; the rest must come again."""
+    """A second and a half of ten a second, a hair slower: fifteen places; the rest must come again."""
     limiter = Limiter(client, "creates", per_minute=600)
     first, second = limiter.reserve(100, ahead_seconds=1.5), limiter.reserve(1, ahead_seconds=1.5)
 
-    assert (16, 0) == (first.places, second.places)
+    assert (15, 0) == (first.places, second.places)
     assert 0 < second.after_seconds <= 1.6
 
 
@@ -104,7 +104,7 @@ def test_the_allowance_can_be_changed_while_running(client):
     limiter.allow(per_minute=60)
 
     assert 60 == Limiter(client, "creates", per_minute=600).per_minute()
-    assert 1.0 == limiter.reserve(1, ahead_seconds=5.0).spacing_seconds
+    assert 1.005 == round(limiter.reserve(1, ahead_seconds=5.0).spacing_seconds, 3)
 
     limiter.allow(per_minute=None)
     assert 600 == limiter.per_minute()

@@ -92,7 +92,7 @@ def test_a_refused_token_pauses_and_burns_nothing(tmp_path, redis_url, sandbox):
 
 def test_a_false_402_costs_nothing_but_time(tmp_path, redis_url, sandbox):
     """The batch pauses, a probe notices that it is over, and work goes on by itself."""
-    sandbox.faults([{"on": "create", "kind": "status", "status": 402, "for_seconds": 8}])
+    sandbox.faults([{"on": "create", "kind": "status", "status": 402, "for_seconds": 4}])
     with Fleet(tmp_path, sandbox=sandbox, redis_url=redis_url) as fleet:
         fleet.submit(rows(20))
         fleet.start(2)
@@ -129,7 +129,7 @@ def test_an_output_that_expired_before_it_was_copied_is_generated_again_and_coun
         SandboxServer(tmp_path / "sandbox", expire_seconds=3) as sandbox,
         Fleet(tmp_path, sandbox=sandbox, redis_url=redis_url, IMAGEJOBS_KEEP_SECONDS="3") as fleet,
     ):
-        sandbox.faults([{"on": "file", "kind": "status", "status": 503, "for_seconds": 6}])
+        sandbox.faults([{"on": "file", "kind": "status", "status": 503, "for_seconds": 12}])
         fleet.submit(rows(4))
         fleet.start(1)
         batch = fleet.closed()

@@ -76,7 +76,7 @@ class Copier:
 
     def _again(self, job: Job, error: str, cause: Cause, after_seconds: float | None) -> Outcome:
         if cause is Cause.DOWNLOAD and self._is_over(job):
-            return GiveUp(cause=cause, error=error)
+            return Retry(cause=Cause.EXPIRED, error=f"expired before it could be copied: {error}")
         wait = COPY.seconds(job.copy_tries, self.dice) if after_seconds is None else after_seconds
         return Wait(after_seconds=wait, copy_failed=True, error=error)
 
