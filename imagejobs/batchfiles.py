@@ -1,7 +1,7 @@
 """The files of a batch beside its images and its marker: manifest, metadata, and the rows that failed.
 
-Each is made in a temporary folder, which needs room for the largest of them (about a kilobyte an image), put whole
-under its own name, then forgotten. The same ledger gives the same files, whoever writes them.
+Each is made in a temporary folder (TMPDIR), which needs room for one or two kilobytes an image, put whole under its own
+name, then forgotten. The same ledger gives the same files, whoever writes them.
 
 All are written each time, empty ones too, and parts that an earlier closing had more of are taken away: nothing stale
 stays. `failed.jsonl` holds failed jobs only, in rows that `submit` takes; why they failed, and what was canceled,
@@ -10,12 +10,11 @@ stands in `failures.jsonl`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from itertools import chain, count, takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
-from typing import BinaryIO
 
 from imagejobs.edges.store import Store
 from imagejobs.imagefolder import Metadata
@@ -23,13 +22,14 @@ from imagejobs.job import Batch
 from imagejobs.layout import FAILED, FAILURES, METADATA, file_key, part_key
 from imagejobs.ledger import Ledger
 from imagejobs.manifest import (
-    JsonlWriter,
-    ParquetWriter,
     Row,
+    Write,
     Writer,
     blocks,
     failure_record,
     image_record,
+    jsonl_writer,
+    parquet_writer,
     parts_of,
     resubmittable,
     to_line,
@@ -38,7 +38,7 @@ from imagejobs.patience import Patience
 from imagejobs.states import State
 
 PART_ROWS = 100_000
-_FORMATS: dict[str, Callable[[BinaryIO], Writer]] = {"jsonl": JsonlWriter, "parquet": ParquetWriter}
+_FORMATS: dict[str, Writer] = {"jsonl": jsonl_writer, "parquet": parquet_writer}
 _CONTENT_TYPES = {"jsonl": "application/x-ndjson", "parquet": "application/vnd.apache.parquet"}
 
 
@@ -84,21 +84,19 @@ class _Files:
         paths = {extension: self._folder / f"part.{extension}" for extension in _FORMATS}
         with ExitStack() as stack:
             files = {extension: stack.enter_context(path.open("wb")) for extension, path in paths.items()}
-            writers = [_FORMATS[extension](file) for extension, file in files.items()]
-            for writer in writers:
-                stack.callback(writer.finish)
-            written = self._write_part(writers, rows, metadata)
+            tables = [stack.enter_context(_FORMATS[extension](file)) for extension, file in files.items()]
+            written = self._write_part(tables, rows, metadata)
         for extension, path in paths.items():
             key = part_key(self._batch.key, number, extension)
             self._patience(self._store.put_file, key, path, content_type=_CONTENT_TYPES[extension])
         return written
 
-    def _write_part(self, writers: Sequence[Writer], rows: Iterable[Row], metadata: Metadata) -> int:
+    def _write_part(self, tables: Sequence[Write], rows: Iterable[Row], metadata: Metadata) -> int:
         written = 0
         for block in blocks(rows):
             records = [image_record(self._batch.key, row) for row in block]
-            for writer in writers:
-                writer.write(records)
+            for write in tables:
+                write(records)
             metadata.add(block)
             written += len(block)
         return written

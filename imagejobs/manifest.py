@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timedelta
 from functools import lru_cache
 from itertools import chain, islice
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, TypeAlias
 
 from pydantic_core import from_json, to_json
 
@@ -46,17 +47,10 @@ _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC by its use; a zone would onl
 _BLOCK_ROWS = 4096
 _BLOCK_CHARACTERS = 16 * 2**20  # an input may be a megabyte
 
-Row = Mapping[str, Any]
-
-
-class Writer(Protocol):
-    """Writes records to an open binary file, which stays open: closing it is its owner's."""
-
-    def write(self, records: Sequence[Row]) -> None:
-        """Write these records, in their order."""
-
-    def finish(self) -> None:
-        """Write what ends the file. Without it, a Parquet file cannot be read."""
+Row: TypeAlias = Mapping[str, Any]
+Write: TypeAlias = Callable[[Sequence[Row]], None]
+Writer: TypeAlias = Callable[[BinaryIO], AbstractContextManager[Write]]
+"""Opens a table in a binary file and gives what writes records to it; the block's end ends the table, not the file."""
 
 
 def image_record(batch: str, row: Row) -> dict[str, Any]:
@@ -138,56 +132,38 @@ def parquet_schema() -> Any:
     return pyarrow.schema([(name, kinds.get(kind) or getattr(pyarrow, kind)()) for name, kind in COLUMNS.items()])
 
 
-class JsonlWriter:
+@contextmanager
+def jsonl_writer(file: BinaryIO) -> Iterator[Write]:
     """A line an image."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-
-    def write(self, records: Sequence[Row]) -> None:
-        """Write these records, in their order."""
-        self._file.writelines(map(as_json, records))
-
-    def finish(self) -> None:
-        """Nothing ends a file of lines."""
+    yield lambda records: file.writelines(map(as_json, records))
 
 
-class CsvWriter:
+@contextmanager
+def csv_writer(file: BinaryIO) -> Iterator[Write]:
     """A header and a record an image, as RFC 4180 has it."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._put([dict(zip(COLUMNS, COLUMNS, strict=True))])
-
-    def write(self, records: Sequence[Row]) -> None:
-        """Write these records, in their order."""
-        self._put([{**record, **{name: iso(record[name]) for name in _TIMES}} for record in records])
-
-    def finish(self) -> None:
-        """Nothing ends a file of lines."""
-
-    def _put(self, cells: Sequence[Row]) -> None:
+    def write(records: Sequence[Row]) -> None:
         text = io.StringIO()
-        csv.DictWriter(text, COLUMNS).writerows(cells)
-        self._file.write(text.getvalue().encode())
+        csv.DictWriter(text, COLUMNS).writerows(records)
+        file.write(text.getvalue().encode())
+
+    write([{name: name for name in COLUMNS}])
+    yield lambda records: write([{**record, **{name: iso(record[name]) for name in _TIMES}} for record in records])
 
 
-class ParquetWriter:
+@contextmanager
+def parquet_writer(file: BinaryIO) -> Iterator[Write]:
     """A row group a block, with the declared schema, compressed with Zstandard."""
+    from pyarrow import Table, parquet
 
-    def __init__(self, file: BinaryIO) -> None:
-        from pyarrow import parquet
-
-        self._table = parquet.ParquetWriter(file, parquet_schema(), compression="zstd")
-
-    def write(self, records: Sequence[Row]) -> None:
-        """Write these records, in their order."""
-        import pyarrow
-
+    def write(records: Sequence[Row]) -> None:
         columns = {name: [record[name] for record in records] for name in COLUMNS}
         columns |= {name: [microseconds(moment) for moment in columns[name]] for name in _TIMES}
-        self._table.write_table(pyarrow.Table.from_pydict(columns, schema=parquet_schema()))
+        table.write_table(Table.from_pydict(columns, schema=parquet_schema()))
 
-    def finish(self) -> None:
-        """Write the footer."""
-        self._table.close()
+    table = parquet.ParquetWriter(file, parquet_schema(), compression="zstd")
+    try:
+        yield write
+        table.close()
+    finally:
+        table.is_open = False  # left open by an error, it would end the torn table as if it were whole, once collected

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -17,16 +17,12 @@ from imagejobs.imagefolder import Metadata
 from imagejobs.job import Batch
 from imagejobs.layout import METADATA, extension_of, image_key, image_name
 from imagejobs.ledger import Ledger
-from imagejobs.manifest import CsvWriter, JsonlWriter, ParquetWriter, Row, Writer, blocks, image_record
+from imagejobs.manifest import Row, Writer, blocks, csv_writer, image_record, jsonl_writer, parquet_writer
 from imagejobs.patience import PATIENT
 from producer.abreast import abreast
 
 Form: TypeAlias = Literal["jsonl", "parquet", "csv"]
-_WRITERS: dict[Form, Callable[[BinaryIO], Writer]] = {
-    "jsonl": JsonlWriter,
-    "parquet": ParquetWriter,
-    "csv": CsvWriter,
-}
+_WRITERS: dict[Form, Writer] = {"jsonl": jsonl_writer, "parquet": parquet_writer, "csv": csv_writer}
 
 
 def export(ledger: Ledger, batch: Batch, target: Path | BinaryIO, *, form: Form = "jsonl") -> int:
@@ -59,12 +55,11 @@ def export_imagefolder(ledger: Ledger, store: Store, batch: Batch, folder: Path)
 
 
 def _write(ledger: Ledger, batch: Batch, file: BinaryIO, form: Form) -> int:
-    writer = _WRITERS[form](file)
     written = 0
-    for block in blocks(ledger.views.image_rows(batch.id)):
-        writer.write([image_record(batch.key, row) for row in block])
-        written += len(block)
-    writer.finish()
+    with _WRITERS[form](file) as write:
+        for block in blocks(ledger.views.image_rows(batch.id)):
+            write([image_record(batch.key, row) for row in block])
+            written += len(block)
     return written
 
 

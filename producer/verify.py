@@ -81,9 +81,8 @@ def verify(
     if progress is not None:
         progress(checked)
     missing = tuple(flaw for flaw in flaws if flaw.problem == MISSING)
-    return Verification(
-        checked=checked, missing=missing, wrong=tuple(flaw for flaw in flaws if flaw.problem != MISSING)
-    )
+    wrong = tuple(flaw for flaw in flaws if flaw.problem != MISSING)
+    return Verification(checked=checked, missing=missing, wrong=wrong)
 
 
 def _check(store: Store, batch: str, deep: bool, row: Row) -> Flaw | None:
@@ -124,6 +123,9 @@ def _problem_of_image(data: bytes) -> str | None:
 def write_rows(ledger: Ledger, batch: Batch, found: Verification, file: BinaryIO) -> int:
     """The rows whose images are missing or wrong, as `submit` takes them, one a line. Returns how many rows."""
     wanted = {flaw.id for flaw in (*found.missing, *found.wrong)}
-    rows = [row for row in ledger.views.job_rows(batch.id) if row["row_id"] in wanted] if wanted else []
-    file.writelines(to_line(resubmittable(row)) for row in rows)
-    return len(rows)
+    written = 0
+    for row in ledger.views.job_rows(batch.id):
+        if row["row_id"] in wanted:
+            file.write(to_line(resubmittable(row)))
+            written += 1
+    return written

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import json
 from datetime import UTC, datetime
@@ -17,15 +18,16 @@ from pyarrow import parquet
 from imagejobs.imagefolder import Metadata
 from imagejobs.layout import extension_of, image_key
 from imagejobs.manifest import (
-    CsvWriter,
-    JsonlWriter,
-    ParquetWriter,
+    Writer,
     as_json,
     blocks,
+    csv_writer,
     failure_record,
     image_record,
     iso,
+    jsonl_writer,
     parquet_schema,
+    parquet_writer,
     parts_of,
     resubmittable,
 )
@@ -45,13 +47,12 @@ def a_row(**facts: Any) -> dict[str, Any]:
     return {**row, "input": json.dumps(row["input"]), "tags": None if row["tags"] is None else json.dumps(row["tags"])}
 
 
-def written(writer: Any, *rows: dict[str, Any]) -> bytes:
+def written(writer: Writer, *rows: dict[str, Any]) -> bytes:
     """The bytes of a file with these rows."""
     file = io.BytesIO()
-    open_writer = writer(file)
-    if rows:
-        open_writer.write([image_record("night", row) for row in rows])
-    open_writer.finish()
+    with writer(file) as write:
+        if rows:
+            write([image_record("night", row) for row in rows])
     return file.getvalue()
 
 
@@ -69,14 +70,14 @@ def columns_of(*inputs: dict[str, Any]) -> set[str]:
     return set(lines[0]) - {"file_name", "id", "index", "version", "input", "tags"}
 
 
-@pytest.mark.parametrize("writer", [JsonlWriter, CsvWriter, ParquetWriter])
-def test_a_manifest_has_the_columns_that_scripts_rely_on(writer: Any):
+@pytest.mark.parametrize("writer", [jsonl_writer, csv_writer, parquet_writer])
+def test_a_manifest_has_the_columns_that_scripts_rely_on(writer: Writer):
     """Their names are a contract with the outside, in every format."""
     data = written(writer, a_row())
     found = {
-        JsonlWriter: lambda: list(json.loads(data)),
-        CsvWriter: lambda: next(csv.reader(io.StringIO(data.decode()))),
-        ParquetWriter: lambda: parquet.read_schema(io.BytesIO(data)).names,
+        jsonl_writer: lambda: list(json.loads(data)),
+        csv_writer: lambda: next(csv.reader(io.StringIO(data.decode()))),
+        parquet_writer: lambda: parquet.read_schema(io.BytesIO(data)).names,
     }[writer]()
 
     assert (NAMED, len(NAMED)) == (set(found), len(found))
@@ -96,7 +97,7 @@ def test_a_line_holds_objects_and_readable_times():
 
 def test_parquet_has_the_declared_schema():
     """Times are timestamps in UTC, free-form objects are JSON texts: the same types for every model."""
-    table = parquet.read_table(io.BytesIO(written(ParquetWriter, a_row(), a_row(tags=None, prediction_id=None))))
+    table = parquet.read_table(io.BytesIO(written(parquet_writer, a_row(), a_row(tags=None, prediction_id=None))))
 
     assert parquet_schema() == table.schema
     assert pyarrow.timestamp("us", tz="UTC") == table.schema.field("stored_at").type
@@ -108,17 +109,29 @@ def test_parquet_has_the_declared_schema():
 
 def test_parquet_without_an_image_is_an_empty_table():
     """A batch that failed altogether still has a manifest to open."""
-    table = parquet.read_table(io.BytesIO(written(ParquetWriter)))
+    table = parquet.read_table(io.BytesIO(written(parquet_writer)))
 
     assert (0, parquet_schema()) == (table.num_rows, table.schema)
+
+
+def test_a_torn_parquet_file_does_not_look_whole():
+    """An error in the middle leaves what no reader takes for a table, also after the writer is forgotten."""
+    file = io.BytesIO()
+    blocks_of_one = [[image_record("night", a_row())], [{"batch": "night"}]]
+    with pytest.raises(KeyError), parquet_writer(file) as write:
+        list(map(write, blocks_of_one))
+    gc.collect()
+
+    with pytest.raises(pyarrow.ArrowInvalid):
+        parquet.read_table(io.BytesIO(file.getvalue()))
 
 
 @given(st.floats(min_value=0, max_value=4e9))
 def test_jsonl_and_parquet_agree_on_a_moment(moment: float):
     """The two say the same microsecond, however the seconds' fraction falls."""
     row = a_row(created_at=moment)
-    table = parquet.read_table(io.BytesIO(written(ParquetWriter, row)))
-    line = json.loads(written(JsonlWriter, row))
+    table = parquet.read_table(io.BytesIO(written(parquet_writer, row)))
+    line = json.loads(written(jsonl_writer, row))
 
     assert table.column("created_at")[0].as_py() == datetime.fromisoformat(line["created_at"])
 
@@ -137,7 +150,7 @@ def test_a_seed_that_is_no_whole_number_is_null(without: dict[str, Any]):
 def test_csv_keeps_commas_quotes_and_lines():
     """A prompt may hold anything."""
     prompt = 'a "quoted", prompt\nof two lines'
-    table = csv.DictReader(io.StringIO(written(CsvWriter, a_row(input={"prompt": prompt})).decode(), newline=""))
+    table = csv.DictReader(io.StringIO(written(csv_writer, a_row(input={"prompt": prompt})).decode(), newline=""))
 
     assert [prompt] == [json.loads(record["input"])["prompt"] for record in table]
 
