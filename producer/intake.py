@@ -179,8 +179,7 @@ def _spooled(source: BinaryIO | Iterable[Mapping[str, Any]]) -> Iterator[Path]:
 def _pieces(source: BinaryIO | Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
     if hasattr(source, "read"):
         return iter(partial(cast("BinaryIO", source).read, _PIECE_BYTES), b"")
-    rows = cast("Iterable[Mapping[str, Any]]", source)
-    return (row_bytes(row, line=line) + b"\n" for line, row in enumerate(rows, start=1))
+    return (row_bytes(row, line=line) + b"\n" for line, row in enumerate(source, start=1))
 
 
 class _Faults:

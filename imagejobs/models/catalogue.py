@@ -7,7 +7,7 @@ from typing import Any
 
 from imagejobs.errors import BadSetting, NotSent, Permanent, Refused, Throttled, Transient
 from imagejobs.models.check import InputCheck, Unchecked
-from imagejobs.models.schema import JsonSchema, input_schema
+from imagejobs.models.schema import JsonSchema, without_references
 from imagejobs.models.stable_diffusion import VERSION_ID, StableDiffusion
 
 _NO_ANSWER = (NotSent, Permanent, Refused, Throttled, Transient)
@@ -16,8 +16,8 @@ _NO_ANSWER = (NotSent, Permanent, Refused, Throttled, Transient)
 class Models:
     """The checks by version, each made once.
 
-    `fetch` asks the provider for a version's `openapi_schema`; None means that it has none to give. `recall` and
-    `remember` are the cache that outlives the process: they hold plain input schemas.
+    `fetch` asks the provider for the input's schema with the components it refers to; None: it has none to give.
+    `recall` and `remember` are the cache that outlives the process; what they keep refers to nothing any more.
     With `unchecked`, a model whose schema cannot be had takes any input.
     """
 
@@ -58,11 +58,11 @@ class Models:
             ) from reason
 
     def _ask(self, version: str) -> InputCheck:
-        document = self._fetch(version)
-        if document is None:
-            raise BadSetting("the provider has no schema for it")
-        schema = input_schema(document)
+        published = self._fetch(version)
+        if published is None:
+            raise BadSetting("the provider has no schema for it" + ("" if "/" in version else "; is it owner/name:…?"))
+        schema = without_references(published)
         check = JsonSchema(schema)
-        if "/" not in version or ":" in version:  # without a hash it names the model's newest version, which changes
+        if ":" in version:  # without a hash it names the model's newest version, which changes
             self._remember(version, schema)
         return check

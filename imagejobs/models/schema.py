@@ -1,7 +1,7 @@
 """The check for any other model, made from the JSON schema that the provider publishes with each version.
 
-Cog, which packages the provider's models, describes the input as component `Input` of an OpenAPI document, with choices
-kept in components of their own (github.com/replicate/cog, docs/http.md): `input_schema` makes one plain schema of it.
+Cog, which packages the provider's models, keeps a choice's values in a component of its own and refers to it
+(github.com/replicate/cog, docs/http.md); `without_references` makes one plain schema of it, which can be kept.
 """
 
 from __future__ import annotations
@@ -26,18 +26,19 @@ _WORDED = {"type", "enum", "anyOf", "oneOf", "minimum", "maximum", "exclusiveMin
 _WORDED |= {"minLength", "maxLength"}
 
 
-def input_schema(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The input's schema out of a version's `openapi_schema`, with every reference replaced by what it refers to.
+def without_references(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """An input's schema with every reference replaced by what it refers to in the schema's own `components`.
 
-    Raises BadSetting when there is none, or when it refers to something outside, missing, or to itself.
+    Raises BadSetting when it refers to something outside, missing, or to itself, or describes no object.
     """
+    own = {name: value for name, value in schema.items() if name != "components"}
     try:
-        schema = _inline({"$ref": "#/components/schemas/Input"}, document, depth=0)
+        plain = _inline(own, schema, depth=0)
     except (KeyError, TypeError) as error:
-        raise BadSetting(f"the model's schema lacks {error}") from None
-    if not isinstance(schema, dict) or not isinstance(schema.get("properties", {}), dict):
+        raise BadSetting(f"the model's schema refers to what it lacks: {error}") from None
+    if not isinstance(plain, dict) or not isinstance(plain.get("properties"), dict):
         raise BadSetting("the model's schema does not describe an input object")
-    return schema
+    return plain
 
 
 def _inline(node: Any, document: Mapping[str, Any], *, depth: int) -> Any:
@@ -73,7 +74,7 @@ class JsonSchema:
             Draft202012Validator.check_schema(schema)
         except SchemaError as error:
             raise BadSetting(f"the model's schema is not a JSON schema: {error.message[:200]}") from None
-        properties = {name: spec for name, spec in schema.get("properties", {}).items() if isinstance(spec, dict)}
+        properties = {name: spec for name, spec in schema["properties"].items() if isinstance(spec, dict)}
         # An empty registry: no reference is ever looked up on the network.
         self._validator = Draft202012Validator({**schema, "properties": properties}, registry=Registry())
         self._defaults = {name: spec["default"] for name, spec in properties.items() if spec.get("default") is not None}
