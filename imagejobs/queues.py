@@ -39,7 +39,7 @@ def make_app(redis_url: str, *, account: str, threads: int = 16) -> Celery:
     app = Celery("imagejobs", set_as_current=False)
     app.conf.update(
         broker_url=_kombu_url(redis_url),
-        broker_transport_options={**_TRANSPORT, "global_keyprefix": key_prefix(account)},
+        broker_transport_options={**_TRANSPORT, **_keepalive(redis_url), "global_keyprefix": key_prefix(account)},
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_pool_limit=threads,
@@ -69,8 +69,12 @@ _TRANSPORT = {
     "priority_steps": [0],  # one Redis list a queue
     "socket_connect_timeout": CONNECT_SECONDS,
     "socket_timeout": ANSWER_SECONDS,
-    "socket_keepalive": True,
 }
+
+
+def _keepalive(redis_url: str) -> dict[str, bool]:
+    """A unix socket has none, and its client refuses the word."""
+    return {} if redis_url.startswith("unix://") else {"socket_keepalive": True}
 
 
 def _kombu_url(redis_url: str) -> str:
@@ -88,7 +92,7 @@ class Broker:
             redis_url,
             socket_connect_timeout=CONNECT_SECONDS,
             socket_timeout=ANSWER_SECONDS,
-            socket_keepalive=not redis_url.startswith("unix://"),
+            **_keepalive(redis_url),
             health_check_interval=30,
             decode_responses=True,
         )

@@ -58,6 +58,9 @@ class Pulse:
             except BROKER_ERRORS as error:
                 log.warning("broker_away", error=type(error).__name__)
                 seconds = LONGEST_SECONDS
+            except Exception:  # the clock must not stop, whatever is wrong: a stopped one is a queue that says nothing
+                log.exception("pulse_failed")
+                seconds = LONGEST_SECONDS
             with self._changed:
                 self._wake_at = time.monotonic() + seconds
 

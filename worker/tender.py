@@ -18,7 +18,7 @@ from worker.services import Services
 
 BUSY_SECONDS, IDLE_SECONDS = 0.5, 2.0
 EASY_LAG_SECONDS, WORST_LAG_SECONDS = 120.0, 420.0  # copying this far behind: slow down; stop submitting
-CLOSING_LEASE_SECONDS = 900.0  # a million rows of manifest take minutes
+IMAGES_A_SECOND = 500  # closing writes thousands; a closer that takes longer than this has died
 
 log = structlog.get_logger("imagejobs.tend")
 
@@ -112,8 +112,9 @@ class Tender:
         done = [batch for batch in services.ledger.batches.unfinished(services.account) if batch.live == 0]
         closed = 0
         for batch in done:
+            lease_seconds = 30 + batch.images / IMAGES_A_SECOND
             now = services.clock.now()
-            if closing.close(services.ledger, services.store, batch, now=now, lease_seconds=CLOSING_LEASE_SECONDS):
+            if closing.close(services.ledger, services.store, batch, now=now, lease_seconds=lease_seconds):
                 log.info("batch_closed", batch=batch.key, images=batch.images, total=batch.total)
                 closed += 1
         return closed
