@@ -15,8 +15,8 @@ class Pace:
         self._seen: deque[tuple[float, int]] = deque()
 
     def saw(self, done: int, *, at: float) -> None:
-        """So many were done at that moment. A count that falls (a retry) starts the measure anew."""
-        if self._seen and done < self._seen[-1][1]:
+        """So many were done at that moment. The measure starts with the first one, and anew when the count falls."""
+        if not done or (self._seen and done < self._seen[-1][1]):
             self._seen.clear()
         self._seen.append((at, done))
         while len(self._seen) > 2 and self._seen[1][0] <= at - WINDOW_SECONDS:

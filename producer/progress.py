@@ -43,11 +43,11 @@ class Bars:
     """For a terminal."""
 
     def __init__(self, console: Console, clock: Clock) -> None:
+        self._console = console
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._clock = clock
         self._pace = Pace()
         self._notices: deque[str] = deque(maxlen=_NOTICES)
-        self._batch: Batch | None = None
         self._drawn_at = float("-inf")
 
     def __enter__(self) -> Self:
@@ -62,7 +62,6 @@ class Bars:
     def show(self, batch: Batch) -> None:
         """Draw it, a few times a second at most."""
         now = self._clock.monotonic()
-        self._batch = batch
         if now - self._drawn_at < 1 / REDRAWS_PER_SECOND:
             return
         self._drawn_at = now
@@ -71,7 +70,10 @@ class Bars:
 
     def say(self, text: str) -> None:
         """Under the bars, the last few."""
-        self._notices.append(printable(text))
+        if self._live.is_started:
+            self._notices.append(printable(text))
+        else:
+            self._console.print(Text(printable(text)))
 
     def _view(self, batch: Batch) -> RenderableType:
         title = Text(batch.key, style="bold").append(f"  {figures(batch, self._pace)}", style="not bold default")
@@ -132,5 +134,5 @@ def figures(batch: Batch, pace: Pace) -> str:
     rate, left = pace.per_second, pace.seconds_for(batch.live)
     if rate and left:
         parts.append(f"{rate:.1f} jobs/s" if rate >= 1 else f"{rate * 60:.1f} jobs/min")
-        parts.append(f"about {spoken(left)} left")
+        parts.append(f"about {spoken(max(1.0, left))} left")
     return " · ".join(parts)

@@ -63,21 +63,21 @@ def run(errand: Errand, settings: Settings, *, progress: Progress, clock: Clock)
         say=progress.say,
         clock=clock,
     )
-    try:
-        with open_ledger(settings) as ledger:
+    with open_ledger(settings) as ledger:
+        try:
             _check_doors(settings, is_demo=errand.is_demo)
-            recorded = _record(errand, settings, ledger, household, home)
+            before = _record(errand, settings, ledger, household, home).batch
             vigil = Vigil(patience_seconds=errand.patience_seconds)
-            code = _see_through(recorded.batch, ledger, household, vigil=vigil, progress=progress, clock=clock)
-            return Ending(
-                batch=find_batch(ledger, recorded.batch.key),
-                code=code,
-                creates_before=recorded.batch.creates_sent,
-                took_seconds=clock.monotonic() - started_at,
-                was_complete=recorded.batch.is_done,
-            )
-    finally:
-        household.close()
+            code = _see_through(before, ledger, household, vigil=vigil, progress=progress, clock=clock)
+        finally:
+            household.close()
+        return Ending(
+            batch=find_batch(ledger, before.key),
+            code=code,
+            creates_before=before.creates_sent,
+            took_seconds=clock.monotonic() - started_at,
+            was_complete=before.is_done,
+        )
 
 
 def _check_doors(settings: Settings, *, is_demo: bool) -> None:
