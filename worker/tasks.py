@@ -17,7 +17,7 @@ from worker.submitter import Submitter
 from worker.sweeper import Sweeper
 from worker.tender import Tender
 
-COPY_LEASE_SECONDS = 90.0  # a copy in hand for longer than this is taken up by somebody else too, harmlessly
+COPY_LEASE_SECONDS = 15.0  # and a read time-out: a copy in hand for longer is taken up by another too, harmlessly
 MOST_IDS = 1000  # in one message; ours carry a handful
 
 log = structlog.get_logger("imagejobs.tasks")
@@ -29,7 +29,7 @@ def register(app: Celery, services: Services, *, threads: int) -> Pulse:
     submitter, sweeper, tender = Submitter(services, threads=threads), Sweeper(services), Tender(services)
 
     def store(job_ids: list[int]) -> None:
-        lease_until = services.clock.now() + COPY_LEASE_SECONDS
+        lease_until = services.clock.now() + COPY_LEASE_SECONDS + services.settings.read_seconds
         for job in services.ledger.jobs.claim_copies(job_ids, account=services.account, lease_until=lease_until):
             _copy(services, job)
 
