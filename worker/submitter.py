@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from functools import partial
 
 import structlog
 
@@ -12,12 +13,13 @@ from imagejobs.errors import Cause
 from imagejobs.job import Job
 from imagejobs.limiter import Grant
 from imagejobs.states import State
-from worker.outcomes import Held, Outcome, Retry, Unsent
+from worker.outcomes import Held, Outcome, Retry, Unknown, Unsent
 from worker.services import Services
+from worker.stages.guard import guarded
 from worker.stages.submit import POST_WITHIN_SECONDS, create
 
 AHEAD_SECONDS = 1.5  # places farther off than this are left to a later turn, so that no thread waits for long
-LATE_SECONDS = 0.05
+LATE_SECONDS = 0.05  # and one spacing: later than this, a slot counts as missed
 
 log = structlog.get_logger("imagejobs.submit")
 
@@ -92,13 +94,15 @@ class Submitter:
     def _create(self, job: Job, claimed_at: float) -> Outcome:
         services = self._services
         with structlog.contextvars.bound_contextvars(batch=job.batch, job_id=job.row_id, attempt=job.attempt):
-            outcome = create(
+            send = partial(
+                create,
                 job,
                 provider=services.provider,
                 clock=services.clock,
                 claimed_at=claimed_at,
                 cancel_after_seconds=services.settings.job_seconds,
             )
+            outcome = guarded(send, otherwise=lambda error: Unknown(error=error))
             if isinstance(outcome, Retry) and outcome.cause is Cause.RATE_LIMITED:
                 closed = services.creates.throttled(outcome.after_seconds)
                 outcome = Retry(cause=outcome.cause, error=outcome.error, after_seconds=closed)

@@ -8,6 +8,7 @@ for providers without a list.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import structlog
 
@@ -19,7 +20,8 @@ from imagejobs.queues import BROKER_ERRORS
 from imagejobs.states import State
 from worker.outcomes import GiveUp, Held, Outcome, Retry, Wait
 from worker.services import Services
-from worker.stages.poll import RECHECK_SECONDS, Verdict, judge
+from worker.stages.guard import guarded
+from worker.stages.poll import RECHECK_SECONDS, judge
 from worker.strays import Strays
 
 FEW = 4  # so many that are not seen yet are cheaper looked at singly than by paging on through the list
@@ -31,6 +33,7 @@ SECONDS_A_PAGE = (
 SLOWEST_SECONDS = 20.0
 IDLE_SECONDS = 2.0
 SURELY_READABLE_SECONDS = 60.0
+LISTLESS_SECONDS = 600.0
 AGAIN_SECONDS = 0.5  # without a list: how soon to see who is due
 
 log = structlog.get_logger("imagejobs.poll")
@@ -42,6 +45,7 @@ class Sweeper:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._strays = Strays(services, cancel=self._cancel)
+        self._listless_until = 0.0  # monotonic: a provider without a list is not asked for it at every sweep
 
     def run(self) -> float:
         """Look at everything due. Returns the seconds after which the next sweep makes sense."""
@@ -56,6 +60,8 @@ class Sweeper:
 
     def _list(self, running: Sequence[Job]) -> tuple[dict[str, Prediction], int | None]:
         """What the list shows of `running`, and how many pages that took; None where the provider has no list."""
+        if self._services.clock.monotonic() < self._listless_until:
+            return {}, None
         wanted = {job.prediction_id for job in running}
         seen: dict[str, Prediction] = {}
         others: list[Prediction] = []
@@ -68,6 +74,7 @@ class Sweeper:
                 if len(wanted) - len(seen) <= FEW:
                     break
         except NotListed:
+            self._listless_until = self._services.clock.monotonic() + LISTLESS_SECONDS
             return {}, None
         except (Transient, Throttled, Refused, Permanent) as error:
             log.warning("list_failed", error=str(error))
@@ -105,16 +112,20 @@ class Sweeper:
         for job in running:
             if job.prediction_id not in seen:
                 continue
-            verdict = self._judge(job, seen[job.prediction_id])
-            if not isinstance(verdict.outcome, Wait) or job.due_at <= now + 1:
-                yield job, verdict.outcome
+            outcome = self._judge(job, seen[job.prediction_id])
+            if not isinstance(outcome, Wait) or job.due_at <= now + 1:
+                yield job, outcome
 
-    def _judge(self, job: Job, prediction: Prediction) -> Verdict:
+    def _judge(self, job: Job, prediction: Prediction) -> Outcome:
+        odd = partial(Wait, after_seconds=RECHECK_SECONDS)
+        return guarded(lambda: self._verdict(job, prediction), otherwise=lambda error: odd(error=error))
+
+    def _verdict(self, job: Job, prediction: Prediction) -> Outcome:
         services = self._services
         verdict = judge(job, prediction, now=services.clock.now(), limit_seconds=services.settings.job_seconds)
         if verdict.cancel:
             self._cancel(prediction.id)
-        return verdict
+        return verdict.outcome
 
     def _cancel(self, prediction_id: str) -> None:
         """Ask the provider to end it. What comes of that is read at the next look."""
@@ -131,7 +142,7 @@ class Sweeper:
         if not self._may_call():
             return job, Wait(after_seconds=1.0)
         try:
-            verdict = self._judge(job, self._services.provider.get(job.prediction_id or ""))
+            outcome = self._judge(job, self._services.provider.get(job.prediction_id or ""))
         except Throttled as error:
             return job, Wait(after_seconds=self._services.calls.throttled(error.after_seconds))
         except Transient as error:
@@ -140,9 +151,7 @@ class Sweeper:
             return job, Held(cause=error.cause, reason=str(error))
         except Permanent as error:
             return job, self._not_there(job, error)
-        if isinstance(verdict.outcome, Wait):
-            return job, Wait(after_seconds=self._patience(job))
-        return job, verdict.outcome
+        return job, Wait(after_seconds=self._patience(job)) if isinstance(outcome, Wait) else outcome
 
     def _not_there(self, job: Job, error: Permanent) -> Outcome:
         """An id only seconds old may not be readable everywhere yet: be sure before it is paid for again."""

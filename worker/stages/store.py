@@ -18,6 +18,7 @@ from imagejobs.layout import image_key
 from imagejobs.models.size import expected_size
 from worker.backoff import COPY, Dice
 from worker.outcomes import GiveUp, Held, Outcome, Retry, Stored, Wait
+from worker.stages.guard import guarded
 
 _NUMBERED = re.compile(r"(?:^|/)out-(\d{1,3})\.[a-z]+$")
 GONE_FOR_GOOD = 6  # looks, spread over a minute or more, before an output that is not there counts as deleted
@@ -36,6 +37,11 @@ class Copier:
 
     def copy(self, job: Job) -> Outcome:
         """Copy all outputs of the job. Failures are retried against the outputs' expiry, not against a count."""
+        return guarded(
+            lambda: self._copy(job), otherwise=lambda error: self._again(job, error, Cause.DOWNLOAD, after_seconds=None)
+        )
+
+    def _copy(self, job: Job) -> Outcome:
         indexes = indexes_of(job.output)
         images: list[Image] = []
         try:
