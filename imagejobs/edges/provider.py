@@ -46,18 +46,14 @@ from imagejobs.edges.objections import Limits, Objection, read_limits, read_obje
 from imagejobs.errors import BadSetting, Cause, NotSent, OutcomeUnknown, Permanent, Refused, Throttled, Transient
 from imagejobs.settings import Settings
 
+# Four uncompressed images of a megapixel in base64 are 17 MB, a list page of 100 with their logs a few.
 MAX_REPLY_BYTES = 64 * 2**20
-"""Four uncompressed images of a megapixel in base64 are 17 MB, a list page of 100 with their logs a few."""
-
-MIN_CANCEL_AFTER = 5
-"""Seconds; the shortest deadline the provider takes (replicate.com/changelog/2025-10-16-prediction-deadlines)."""
-
+# The shortest deadline the provider takes (replicate.com/changelog/2025-10-16-prediction-deadlines).
+MIN_CANCEL_AFTER_SECONDS = 5
+# Date headers have whole seconds, and replies take a while: less than this is no difference between clocks.
+CLOCK_TOLERANCE_SECONDS = 5.0
 
 _VERSION = re.compile(r"(?P<owner>\w[\w.-]*)/(?P<model>\w[\w.-]*)(:(?P<digest>\w+))?", re.ASCII)
-
-
-CLOCK_TOLERANCE_SECONDS = 5.0
-"""Date headers have whole seconds, and replies take a while: less than this is no difference between clocks."""
 
 
 class NotListed(Exception):
@@ -111,7 +107,7 @@ class Provider:
             body = json.dumps({"version": version, "input": input}, allow_nan=False).encode()
         except (TypeError, ValueError) as error:
             raise Permanent(f"the input is no JSON: {error}", cause=Cause.INPUT) from None
-        seconds = max(MIN_CANCEL_AFTER, math.ceil(cancel_after_seconds))
+        seconds = max(MIN_CANCEL_AFTER_SECONDS, math.ceil(cancel_after_seconds))
         headers = {"Content-Type": "application/json", "Cancel-After": f"{seconds}s"}
         try:
             reply = self._call("POST", "/predictions", body=body, headers=headers)
@@ -150,16 +146,14 @@ class Provider:
     def list(self, *, created_after: float, cursor: str | None = None) -> Page:
         """One page of the account's predictions since a moment of our clock (inclusive), newest first.
 
-        Times are not exact: ask a second early. A clock of ours that is minutes off does no harm: the moment is told in
-        the provider's time, and asked again where the reply shows that we were wrong about it. A page is understood in
-        full or not at all (Transient), since absence from it is proof. Raises NotListed where there is no list.
+        Times are not exact: ask a second early. A clock of ours that is minutes off does no harm: the moment is told
+        in the provider's time, once more where the reply's Date shows that we were wrong about it. A page is understood
+        in full or not at all (Transient), since absence from it is proof. Raises NotListed where there is no list.
         """
         assumed = self._clock_ahead
-        query = {"created_after": write_time(created_after + assumed)} | ({"cursor": cursor} if cursor else {})
-        reply = self._read("GET", "/predictions", query=query)
+        reply = self._read("GET", "/predictions", query=_since(created_after + assumed, cursor))
         if abs(self._clock_ahead - assumed) > CLOCK_TOLERANCE_SECONDS and not cursor:
-            query = {"created_after": write_time(created_after + self._clock_ahead)}
-            reply = self._read("GET", "/predictions", query=query)
+            reply = self._read("GET", "/predictions", query=_since(created_after + self._clock_ahead))
         if _is_absent(reply):
             raise NotListed(f"{self._host} has no list of predictions")
         self._expect_success(reply)
@@ -184,8 +178,7 @@ class Provider:
         """Whether the token is accepted, asked at no cost: by the account, else by the list. Raises Refused if not."""
         reply = self._read("GET", "/account")
         if _is_absent(reply):
-            query = {"created_after": write_time(self._clock.now())}
-            reply = self._read("GET", "/predictions", query=query)
+            reply = self._read("GET", "/predictions", query=_since(self._clock.now()))
         if not _is_absent(reply):
             self._expect_success(reply)
         value = read_json(reply.body)
@@ -296,6 +289,10 @@ def _is_absent(reply: wire.Reply) -> bool:
     new-api serves its page for every path it does not know (github.com/QuantumNous/new-api router/web-router.go).
     """
     return reply.status in (404, 405, 410, 501) or (_is_success(reply) and _is_page(reply))
+
+
+def _since(moment: float, cursor: str | None = None) -> dict[str, str]:
+    return {"created_after": write_time(moment)} | ({"cursor": cursor} if cursor else {})
 
 
 def _path(prediction_id: str) -> str:

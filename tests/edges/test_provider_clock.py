@@ -1,0 +1,35 @@
+"""Clocks that disagree: the list is asked for a moment of the provider's time, not of ours."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from imagejobs.clock import SystemClock
+from imagejobs.edges.provider import Provider
+from imagejobs.settings import Settings
+from tests.servers.sandbox import SandboxServer
+
+
+class OffClock(SystemClock):
+    """A machine whose clock is some seconds ahead of the provider's."""
+
+    def __init__(self, ahead_seconds: float) -> None:
+        self._ahead = ahead_seconds
+
+    def now(self) -> float:
+        """Our own idea of the time."""
+        return time.time() + self._ahead
+
+
+@pytest.mark.parametrize("ahead_seconds", [-300.0, 0.0, 300.0])
+def test_a_prediction_of_this_minute_is_found_whatever_our_clock_says(sandbox: SandboxServer, ahead_seconds: float):
+    """Absence from the list is proof: a clock five minutes off must not make a paid prediction absent."""
+    clock = OffClock(ahead_seconds)
+    settings = Settings.read({"REPLICATE_BASE_URL": sandbox.url, "REPLICATE_API_TOKEN": sandbox.token})
+    intent_at = clock.now()
+    made = sandbox.create(prompt="a lighthouse", width=128, height=128)
+    page = Provider(settings, clock=clock).list(created_after=intent_at - 60)
+
+    assert [made["id"]] == [one.id for one in page.predictions]
