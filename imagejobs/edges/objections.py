@@ -42,14 +42,6 @@ class Objection:
         return self.code in QUOTA_CODES
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What is left of the allowance the last reply counted against, and when it is full again."""
-
-    remaining: int
-    reset_after_seconds: float | None = None
-
-
 def read_objection(body: bytes, headers: Mapping[str, str], *, now: float | None = None) -> Objection:
     """An error reply in any dialect. `now` is for a date in Retry-After that comes without a Date header."""
     value = read_json(body)
@@ -99,11 +91,3 @@ def _seconds_in(text: str) -> float | None:
     if not (found := _WAIT.search(text)):
         return None
     return float(found[1]) * (60 if found[2].lower().startswith("m") else 1)
-
-
-def read_limits(headers: Mapping[str, str]) -> Limits | None:
-    """The `ratelimit-remaining` and `ratelimit-reset` headers of Replicate's replies; None without them."""
-    remaining = amount(headers.get("ratelimit-remaining"))
-    if remaining is None:
-        return None
-    return Limits(remaining=int(remaining), reset_after_seconds=amount(headers.get("ratelimit-reset")))

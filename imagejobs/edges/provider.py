@@ -42,7 +42,7 @@ from imagejobs.edges.dialects import (
     read_schema,
 )
 from imagejobs.edges.fields import excerpt, line, read_http_date, read_json, write_time
-from imagejobs.edges.objections import Limits, Objection, read_limits, read_objection
+from imagejobs.edges.objections import Objection, read_objection
 from imagejobs.errors import BadSetting, Cause, NotSent, OutcomeUnknown, Permanent, Refused, Throttled, Transient
 from imagejobs.settings import Settings
 
@@ -83,8 +83,6 @@ class Provider:
         self._clock = clock
         self._read_seconds = settings.read_seconds
         self._session = wire.open_session(threads=settings.threads)
-        self.create_limits: Limits | None = None
-        self.read_limits: Limits | None = None
         self._clock_ahead = 0.0  # seconds that the provider's clock is ahead of ours, by the last Date header
 
     def close(self) -> None:
@@ -113,7 +111,6 @@ class Provider:
             reply = self._call("POST", "/predictions", body=body, headers=headers)
         except wire.NoReply as error:
             raise OutcomeUnknown(f"no reply to the create: {error}") from None
-        self.create_limits = read_limits(reply.headers) or self.create_limits
         if not _is_success(reply):
             self._refuse_create(reply)
         if (created := read_created(read_json(reply.body))) is None:
@@ -146,9 +143,8 @@ class Provider:
     def list(self, *, created_after: float, cursor: str | None = None) -> Page:
         """One page of the account's predictions since a moment of our clock (inclusive), newest first.
 
-        Times are not exact: ask a second early. A clock of ours that is minutes off does no harm: the moment is told
-        in the provider's time, once more where the reply's Date shows that we were wrong about it. A page is understood
-        in full or not at all (Transient), since absence from it is proof. Raises NotListed where there is no list.
+        Times are not exact: ask a second early. The moment is told in the provider's time, so that a clock of ours that
+        is minutes off does no harm. A page is understood in full or not at all, since absence from it is proof.
         """
         assumed = self._clock_ahead
         reply = self._read("GET", "/predictions", query=_since(created_after + assumed, cursor))
@@ -217,7 +213,6 @@ class Provider:
             reply = self._call(method, path, query=query)
         except (wire.NoReply, NotSent) as error:
             raise Transient(f"no reply: {error}") from None
-        self.read_limits = read_limits(reply.headers) or self.read_limits
         if _is_success(reply):
             if reply.broken:
                 raise Transient(reply.broken)

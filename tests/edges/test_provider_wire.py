@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from imagejobs.clock import SystemClock
 from imagejobs.edges import wire
 from imagejobs.edges.dialects import ImagesAnswer, Page, Prediction
-from imagejobs.edges.objections import Limits
 from imagejobs.edges.provider import AccountCheck, NotListed, Provider
 from imagejobs.errors import BadSetting, Cause, NotSent, OutcomeUnknown, Permanent, Refused, Throttled, Transient
 from imagejobs.settings import Settings
@@ -413,19 +412,6 @@ def test_a_connection_closed_meanwhile_is_replaced(host: ScriptedHost, provider:
     assert closed.wait(5)
 
     assert Prediction(id="p1", status="starting") == create(provider)
-
-
-def test_limits_are_kept_apart(host: ScriptedHost, provider: Provider) -> None:
-    """Creates and everything else have allowances of their own."""
-    host.then(
-        answer(201, STARTING, {"ratelimit-remaining": "599", "ratelimit-reset": "1"}),
-        answer(200, STARTING, {"ratelimit-remaining": "2999"}),
-    )
-    create(provider)
-    provider.get("p1")
-
-    assert Limits(remaining=599, reset_after_seconds=1.0) == provider.create_limits
-    assert Limits(remaining=2999) == provider.read_limits
 
 
 def test_an_id_is_quoted(host: ScriptedHost, provider: Provider) -> None:

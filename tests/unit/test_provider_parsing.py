@@ -19,7 +19,7 @@ from imagejobs.edges.dialects import (
     read_schema,
 )
 from imagejobs.edges.fields import read_http_date, read_json, read_time, write_time
-from imagejobs.edges.objections import Limits, Objection, read_limits, read_objection
+from imagejobs.edges.objections import Objection, read_objection
 
 NATIVE = {
     "id": "gm3qorzdhgbfurvjtvhg6dckhu",
@@ -282,14 +282,6 @@ def test_a_long_text_is_cut() -> None:
 def test_how_long_to_wait(body: Any, headers: dict[str, str], expected: float | None) -> None:
     """The header first, then the body's number, then its words; a date counts from the provider's own clock."""
     assert expected == objection(body, headers).after_seconds
-
-
-def test_limits_are_read_from_the_headers() -> None:
-    """As Replicate sends them with every 2xx."""
-    headers = {"ratelimit-remaining": "599", "ratelimit-reset": "1"}
-
-    assert Limits(remaining=599, reset_after_seconds=1.0) == read_limits(headers)
-    assert read_limits({"ratelimit-remaining": "many"}) is None
 
 
 JUNK = st.recursive(
