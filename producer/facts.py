@@ -69,11 +69,12 @@ def exit_code(batch: Batch) -> int:
 def way_out(batch: Batch) -> str:
     """What to do about the batch's pause."""
     resume = f"imagejobs resume {batch.key}"
-    ways = {
-        "user": f"paused by hand: {resume}",
-        "auth_billing": "put the account right (token, credit, limits); it is asked again every few minutes, or now: "
-        f"{resume}",
-        "storage": f"put the store right; it is tried again every few minutes, or now: {resume}",
-        "breaker": f"see imagejobs failures {batch.key}; one job is tried every few minutes, or all now: {resume}",
+    if batch.paused_kind == "user":
+        return f"goes on with: {resume}"
+    mend = {
+        "auth_billing": "put the account right (token, credit, limits)",
+        "storage": "put the store right",
+        "breaker": "mend what is behind it",
     }
-    return ways.get(batch.paused_kind or "", resume)
+    first = mend.get(batch.paused_kind or "", "mend it")
+    return f"{first}, then: {resume} (or the same run again); by itself it is tried every few minutes"

@@ -119,7 +119,13 @@ class Home:
             raise BadSetting(f"{private} cannot be made ({error.strerror}): {_SHORTER}") from None
         if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o077:
             raise BadSetting(f"{private} is not ours alone: remove it, or {_SHORTER}")
-        return private / "valkey.sock"
+        return _short_enough(private / "valkey.sock")
+
+
+def _short_enough(path: Path) -> Path:
+    if len(os.fsencode(path)) > LONGEST_SOCKET_BYTES:
+        raise BadSetting(f"{path} is too long for a socket: {_SHORTER}")
+    return path
 
 
 def _digest(text: str) -> str:

@@ -106,6 +106,8 @@ def _see_through(
 ) -> int:
     if batch.is_done:
         return exit_code(batch)
+    if batch.paused and batch.paused_kind != "user":
+        ledger.batches.resume(batch.id)  # who runs it again has mended something; a person's own pause stands
     try:
         household.start()
         if not household.is_working:

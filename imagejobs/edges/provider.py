@@ -143,8 +143,7 @@ class Provider:
     def list(self, *, created_after: float, cursor: str | None = None) -> Page:
         """One page of the account's predictions since a moment of our clock (inclusive), newest first.
 
-        Times are not exact: ask a second early. The moment is told in the provider's time, so that a clock of ours that
-        is minutes off does no harm. A page is understood in full or not at all, since absence from it is proof.
+        Times are not exact: ask a second early; our clock may be minutes off. Absence from a page is proof.
         """
         assumed = self._clock_ahead
         reply = self._read("GET", "/predictions", query=_since(created_after + assumed, cursor))

@@ -25,7 +25,11 @@ class Ledger:
 
     def __init__(self, url: str) -> None:
         self.database = Database(url)
-        self.database.upgrade()
+        try:
+            self.database.upgrade()
+        except BaseException:
+            self.database.close()
+            raise
         self.batches = Batches(self.database)
         self.jobs = Transitions(self.database)
         self.strays = Strays(self.database)

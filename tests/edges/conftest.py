@@ -1,0 +1,25 @@
+"""What the tests of single doors share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from imagejobs.ledger import Ledger
+from tests.servers.postgres import PostgresServer
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def ledger(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
+    """One ledger for all tests, on SQLite and on PostgreSQL: each test has an account and batches of its own in it.
+
+    A test that looks at a whole database, or breaks one, takes `database_url` instead.
+    """
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path_factory.mktemp('ledger') / 'ledger.sqlite'}"
+    else:
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        url = server.create_database()
+    with Ledger(url) as opened:
+        yield opened

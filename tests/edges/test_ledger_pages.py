@@ -1,0 +1,63 @@
+"""Reading a whole batch costs time in proportion to its rows, however many there are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import event
+
+from imagejobs.ledger import Ledger
+from imagejobs.ledger.views import PAGE
+from imagejobs.states import State
+from tests.night import Night, a_spec
+
+
+def plans(ledger: Ledger, read: Any) -> str:
+    """How SQLite means to go about the statements that reading sends."""
+    seen: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        seen.append((statement, parameters))
+
+    event.listen(ledger.database.engine, "before_cursor_execute", note)
+    list(read())
+    event.remove(ledger.database.engine, "before_cursor_execute", note)
+    with ledger.database.read() as connection:
+        reads = [(statement, parameters) for statement, parameters in seen if " FROM " in statement]
+        return str([connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {one}", how).all() for one, how in reads])
+
+
+def test_no_page_sorts_the_batch(tmp_path: Path):
+    """A sort a page would make a million rows a matter of hours."""
+    night = Night(tmp_path, [a_spec(f"r{number}") for number in range(3)])
+    night.succeed("r0", "r1", images=2)
+    views, batch_id = night.ledger.views, night.batch.id
+
+    for read in (
+        lambda: views.image_rows(batch_id),
+        lambda: views.job_rows(batch_id),
+        lambda: views.job_rows(batch_id, State.FAILED),
+    ):
+        assert "TEMP B-TREE" not in plans(night.ledger, read)
+
+
+def test_pages_join_without_a_gap(tmp_path: Path, database_url: str):
+    """Every row once, in the order of the input, also beside other batches and across the pages' edges."""
+    with Ledger(database_url) as ledger:
+        facts = {"account": "other", "store": "x", "rows_digest": "0" * 64}
+        names = [f"r{number}" for number in reversed(range(PAGE + 7))]
+        for key in ("before", "night", "after"):
+            batch = ledger.batches.create(key, facts=facts, now=1.0)
+            assert batch is not None
+            ledger.batches.add(batch.id, [a_spec(name) for name in names], max_tries=1, now=1.0)
+        batch = ledger.batches.get("night")
+        assert batch is not None
+
+        assert names == [row["row_id"] for row in ledger.views.job_rows(batch.id)]
+
+
+def test_an_unknown_batch_has_no_rows(tmp_path: Path):
+    """Nor does one that is still being written."""
+    with Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as ledger:
+        assert [] == list(ledger.views.job_rows(1))

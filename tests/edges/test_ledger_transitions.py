@@ -1,0 +1,192 @@
+"""The transition table, held against the ledger: what it allows is granted and counted, all else is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import product
+
+import pytest
+from sqlalchemy import update
+
+from imagejobs import moves
+from imagejobs.errors import Cause
+from imagejobs.job import Job
+from imagejobs.ledger import Ledger
+from imagejobs.ledger.tables import batches, jobs
+from imagejobs.moves import Move
+from imagejobs.states import TRANSITIONS, State
+from tests import desk
+from tests.desk import EXPIRY, NOW, Desk, only
+from tests.ledger_books import assert_books_balance
+
+
+def _answered(job: Job) -> Move:
+    return moves.answered(job, output=["data:,"], at=NOW, expires_at=EXPIRY, resend_at=NOW + 60)
+
+
+def _refused(job: Job) -> Move:
+    return moves.refused(job, cause=Cause.TRANSIENT, error="503", due_at=NOW, counted=True)
+
+
+def _again(job: Job) -> Move:
+    return moves.generate_again(job, cause=Cause.TRANSIENT, error="E1", due_at=NOW)
+
+
+# Every transition that one job makes by a move of a worker's.
+MOVES: dict[tuple[State, State], Callable[[Job], Move]] = {
+    (State.QUEUED, State.CANCELED): desk.canceled,
+    (State.QUEUED, State.FAILED): desk.failed,
+    (State.SUBMITTING, State.RUNNING): desk.accepted,
+    (State.SUBMITTING, State.STORING): _answered,
+    (State.SUBMITTING, State.QUEUED): _refused,
+    (State.SUBMITTING, State.FAILED): desk.failed,
+    (State.SUBMITTING, State.CANCELED): desk.canceled,
+    (State.RUNNING, State.STORING): desk.finished,
+    (State.RUNNING, State.QUEUED): _again,
+    (State.RUNNING, State.FAILED): desk.failed,
+    (State.RUNNING, State.CANCELED): desk.canceled,
+    (State.STORING, State.SUCCEEDED): desk.stored,
+    (State.STORING, State.QUEUED): _again,
+    (State.STORING, State.FAILED): desk.failed,
+}
+STEERED = [(source, target) for source in (State.FAILED, State.CANCELED) for target in (State.QUEUED, State.STORING)]
+CLAIM = (State.QUEUED, State.SUBMITTING)
+
+WRONG = [(pair, state) for pair, state in product(MOVES, State) if state is not pair[0]]
+
+
+def named(pair: tuple[State, State]) -> str:
+    """How pytest shows a transition."""
+    return f"{pair[0]}-{pair[1]}"
+
+
+def named_wrong(case: tuple[tuple[State, State], State]) -> str:
+    """How pytest shows a transition from a state that is not its own."""
+    return f"{named(case[0])} from {case[1]}"
+
+
+@pytest.fixture
+def at(ledger: Ledger) -> Desk:
+    """A desk of this test's own."""
+    return Desk(ledger)
+
+
+def test_every_transition_of_the_table_is_tried_here():
+    """A transition that is added to the table must be added to these tests."""
+    table = {(source, target) for source, targets in TRANSITIONS.items() for target in targets}
+
+    assert table == {*MOVES, *STEERED, CLAIM}
+
+
+@pytest.mark.parametrize("pair", MOVES, ids=named)
+def test_an_allowed_move_is_granted_and_counted(at: Desk, pair: tuple[State, State]):
+    """The job stands where it was moved to, and so do the batch's counts."""
+    source, target = pair
+    job = at.job_in(source)
+    assert 1 == at.batch_of(job).counts[source]
+
+    granted = at.apply(MOVES[pair](job))
+
+    assert [(source, target)] == [(move.source, move.target) for move in granted]
+    assert target is at.read(job).state
+    assert {target: 1} == {state: count for state, count in at.batch_of(job).counts.items() if count}
+    assert_books_balance(at.ledger)
+
+
+@pytest.mark.parametrize("case", WRONG, ids=named_wrong)
+def test_a_move_from_another_state_is_refused(at: Desk, case: tuple[tuple[State, State], State]):
+    """A late or forged decision changes nothing: not the job, not its attempt, not a counter."""
+    pair, state = case
+    job = at.job_in(state)
+    before = at.row(job), at.attempts(job), at.batch_of(job)
+
+    granted = at.apply(MOVES[pair](replace(job, state=pair[0], attempt=job.attempt)))
+
+    assert [] == granted
+    assert before == (at.row(job), at.attempts(job), at.batch_of(job))
+
+
+@pytest.mark.parametrize("age", [-1, 1])
+@pytest.mark.parametrize("pair", MOVES, ids=named)
+def test_a_move_of_another_attempt_is_refused(at: Desk, pair: tuple[State, State], age: int):
+    """What an earlier create brings in late, in the right state, is not this create's."""
+    job = at.job_in(pair[0])
+    before = at.row(job), at.attempts(job), at.batch_of(job)
+
+    granted = at.apply(MOVES[pair](replace(job, attempt=job.attempt + age)))
+
+    assert [] == granted
+    assert before == (at.row(job), at.attempts(job), at.batch_of(job))
+
+
+@pytest.mark.parametrize("state", sorted(set(State) - {State.QUEUED}), ids=str)
+def test_only_a_queued_job_is_claimed(at: Desk, state: State):
+    """A doubled message finds the job where the first one has left it."""
+    job = at.job_in(state)
+    before = at.row(job), at.attempts(job)
+
+    assert [] == at.claim([job.id])
+    assert before == (at.row(job), at.attempts(job))
+
+
+@pytest.mark.parametrize("state", sorted(set(State) - {State.STORING}), ids=str)
+def test_only_a_storing_job_is_leased_for_copying(at: Desk, state: State):
+    """Whatever the message says."""
+    job = at.job_in(state)
+    before = at.row(job)
+
+    assert [] == at.ledger.jobs.claim_copies([job.id], account=at.account, lease_until=NOW + 90)
+    assert before == at.row(job)
+
+
+@pytest.mark.parametrize("source", [State.FAILED, State.CANCELED], ids=str)
+def test_a_retry_generates_again_and_counts(at: Desk, source: State):
+    """Where nothing is left at the provider."""
+    job = at.job_in(source)
+
+    done = at.ledger.steering.retry(job.batch_id, only(job), max_tries=4, now=NOW)
+
+    assert ((0, 1), State.QUEUED) == (done, at.read(job).state)
+    assert_books_balance(at.ledger)
+
+
+@pytest.mark.parametrize("source", [State.FAILED, State.CANCELED], ids=str)
+def test_a_retry_copies_again_and_counts(at: Desk, source: State):
+    """Where the outputs are still at the provider, it is free."""
+    job = at.job_in(State.STORING)
+    at.apply(desk.failed(job, cause=Cause.STORAGE))
+    if source is State.CANCELED:
+        with at.ledger.database.write() as connection:
+            # No move cancels a job that was finished; a retry obeys the table all the same.
+            connection.execute(update(jobs).where(jobs.c.id == job.id).values(state="canceled"))
+            connection.execute(update(batches).where(batches.c.id == job.batch_id).values(failed=0, canceled=1))
+
+    done = at.ledger.steering.retry(job.batch_id, only(job, source), max_tries=4, now=NOW)
+
+    assert ((1, 0), State.STORING) == (done, at.read(job).state)
+    assert_books_balance(at.ledger)
+
+
+@pytest.mark.parametrize(
+    ("source", "state"),
+    [(source, state) for source, state in product((State.FAILED, State.CANCELED), State) if source is not state],
+    ids=str,
+)
+def test_a_retry_leaves_jobs_of_other_states_alone(at: Desk, source: State, state: State):
+    """Succeeded jobs above all: they would be paid for again."""
+    job = at.job_in(state)
+    before = at.row(job), at.attempts(job)
+
+    assert (0, 0) == at.ledger.steering.retry(job.batch_id, only(job, source), max_tries=4, now=NOW)
+    assert before == (at.row(job), at.attempts(job))
+
+
+@pytest.mark.parametrize("state", sorted(set(State) - {State.QUEUED}), ids=str)
+def test_a_cancel_ends_queued_jobs_only(at: Desk, state: State):
+    """What is in flight was paid for; what is final stays as it is."""
+    job = at.job_in(state)
+
+    assert 0 == at.ledger.steering.cancel_queued(job.batch_id, now=NOW)
+    assert state is at.read(job).state
+    assert_books_balance(at.ledger)
