@@ -133,3 +133,37 @@ def _hear_all_stops() -> None:
     """A polite end for whoever asks for one: a supervisor's SIGTERM and a closed terminal end it like Ctrl-C."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
+
+
+@commands.command(
+    epilog=examples("allowance", "allowance --creates-per-minute 300", "allowance --creates-per-minute -1")
+)
+def allowance(
+    *,
+    creates_per_minute: Annotated[
+        float | None, typer.Option(min=-1, help="0: unlimited, -1: back to the setting")
+    ] = None,
+    calls_per_minute: Annotated[
+        float | None, typer.Option(min=-1, help="of all other calls; 0: unlimited, -1: back to the setting")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show or change what a running fleet may send, at once and without a restart."""
+    from imagejobs.errors import BadSetting
+    from producer.allowance import change
+    from producer.doors import reachable_broker, read_settings
+
+    settings = read_settings()
+    wanted = {"creates": creates_per_minute, "calls": calls_per_minute}
+    changes = {name: None if rate == -1 else rate for name, rate in wanted.items() if rate is not None}
+    with reachable_broker(settings, account=settings.account_name) as broker:
+        if broker is None:
+            raise BadSetting("nothing runs here: set REDIS_URL, or start a worker first")
+        in_force = change(broker, settings, changes)
+    if as_json:
+        print_json(
+            {"account": settings.account_name, **{f"{name}_per_minute": rate for name, rate in in_force.items()}}
+        )
+    else:
+        for name, rate in in_force.items():
+            typer.echo(f"{name}: {rate:g} a minute" if rate else f"{name}: unlimited")
