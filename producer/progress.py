@@ -132,7 +132,7 @@ def figures(batch: Batch, pace: Pace) -> str:
     """Images, rate and the time that is left, as far as they are known."""
     parts = [counted(batch.images, "image")]
     rate, left = pace.per_second, pace.seconds_for(batch.live)
-    if rate and left:
+    if rate and left and not batch.paused:
         parts.append(f"{rate:.1f} jobs/s" if rate >= 1 else f"{rate * 60:.1f} jobs/min")
         parts.append(f"about {spoken(max(1.0, left))} left")
     return " · ".join(parts)

@@ -10,7 +10,7 @@ _ACCEPTED = (State.RUNNING, State.STORING, State.SUCCEEDED)
 
 
 class Vigil:
-    """Watches one batch. A pause ends it when nothing is in flight and either there is no hope, or patience is over.
+    """Watches one batch. A pause ends it once patience is over; without hope, as soon as nothing is in flight.
 
     A pause mostly ends by itself: one job is tried every few minutes. There is no hope where the provider has not
     accepted anything of the batch yet (a wrong token stays wrong), and where a person had paused it before we came.
@@ -35,8 +35,8 @@ class Vigil:
             return None
         if self._paused_since is None:
             self._paused_since = now
-        is_over = self._is_hopeless or now - self._paused_since >= self._patience_seconds
-        return PAUSED if is_over and not in_flight(batch) else None
+        is_vain = self._is_hopeless and not in_flight(batch)
+        return PAUSED if is_vain or now - self._paused_since >= self._patience_seconds else None
 
     @property
     def _is_hopeless(self) -> bool:

@@ -64,6 +64,13 @@ def test_patience_ends() -> None:
     assert [None, None, None, 4] == verdicts(*seen, patience_seconds=30)
 
 
+def test_patience_ends_with_copies_waiting_for_a_full_disk() -> None:
+    """Paid for, but nothing that waiting on would help."""
+    seen = a_batch(storing=3, paused="the disk is full", paused_kind="storage")
+
+    assert [None, 4] == verdicts(seen, seen, patience_seconds=10)
+
+
 def test_patience_is_for_one_pause() -> None:
     """A pause that ended is forgotten."""
     paused, at_work = a_batch(succeeded=1, **REFUSED), a_batch(succeeded=1, running=1)
