@@ -22,6 +22,7 @@ def facts(batch: Batch, *, now: float) -> dict[str, Any]:
         "paused_kind": batch.paused_kind,
         "creates_sent": batch.creates_sent,
         "possible_double_payments": batch.possible_double_payments,
+        "orphans": batch.orphans,
         "submitted_at": iso(batch.opened_at),
         "not_before": iso(batch.not_before) if batch.not_before else None,
         "first_submitted_at": iso(batch.first_submitted_at),

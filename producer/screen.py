@@ -105,8 +105,8 @@ def _phase(batch: Batch, *, now: float) -> str:
 
 def risk_lines(batch: Batch) -> list[Text]:
     """Said only when there is something to say."""
-    risk = batch.possible_double_payments
-    return [Text(f"{counted(risk, 'possible double payment')}", style="yellow")] if risk else []
+    risks = ((batch.possible_double_payments, "possible double payment"), (batch.orphans, "orphan prediction"))
+    return [Text(counted(risk, name), style="yellow") for risk, name in risks if risk]
 
 
 def failure_hint(batch: Batch) -> list[Text]:
