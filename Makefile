@@ -40,10 +40,14 @@ check: lint  ## lint, then the unit and edge tests
 system: .venv/.test  ## the system tests alone
 	$(BIN)/pytest tests/system
 
+faults: export FAULT_JOBS ?= 500
+faults: .venv/.test  ## the fault matrix: real processes and servers, each fault caused on purpose (FAULT_JOBS=500 jobs a row)
+	$(BIN)/pytest tests/faults
+
 docs: .venv/.test  ## bring the generated parts of the docs up to date
 	$(BIN)/python ops/docs/generate.py
 
 clean:  ## forget the environment and caches (not your data)
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
 
-.PHONY: help install run test lint check system docs clean
+.PHONY: help install run test lint check system faults docs clean

@@ -1,0 +1,95 @@
+"""The fault matrix: how many jobs a row has, what every row must hold, and the table that they make.
+
+Each test causes one fault with real processes and real servers, then calls `proven` with the batch at its end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from imagejobs.job import Batch
+from imagejobs.states import State
+from tests.ledger_books import assert_books_balance
+from tests.system.fleet import Fleet, count_intact
+
+REPORT = "FAULT_REPORT"  # a file that each row is added to, one JSON object a line
+TABLE: list[Row] = []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One proven row of the matrix."""
+
+    fault: str
+    jobs: int
+    injected: int
+    accepted: int
+    paid_retries: int
+    stored: int
+    duplicates: int
+    lost: int
+    recovery_seconds: float | None
+    test: str
+
+
+def jobs(default: int = 60) -> int:
+    """How many jobs a row has: FAULT_JOBS, else few enough for every change to be held against the matrix."""
+    return int(os.environ.get("FAULT_JOBS") or default)
+
+
+def proven(  # noqa: PLR0913 - each is a column of the table
+    fleet: Fleet,
+    batch: Batch,
+    *,
+    fault: str,
+    injected: int,
+    paid_retries: int = 0,
+    outputs: int = 1,
+    recovery_seconds: float | None = None,
+) -> None:
+    """Assert what must hold whatever happened, and add the row.
+
+    The provider accepted one create a job and one for each counted paid retry; the store holds every image, byte for
+    byte; the ledger's books balance. `injected` is how often the fault was seen to strike, and is not 0.
+    """
+    stats = fleet.sandbox.stats()
+    row = Row(
+        fault=fault,
+        jobs=batch.total,
+        injected=injected,
+        accepted=stats["creates_accepted"],
+        paid_retries=paid_retries,
+        stored=count_intact(fleet, batch),
+        duplicates=stats["creates_accepted"] - batch.total - paid_retries,
+        lost=batch.total - batch.counts[State.SUCCEEDED],
+        recovery_seconds=None if recovery_seconds is None else round(recovery_seconds, 1),
+        test=os.environ.get("PYTEST_CURRENT_TEST", "").removesuffix(" (call)"),
+    )
+    keep(row)
+
+    assert injected > 0
+    assert (0, 0) == (row.duplicates, row.lost)
+    assert batch.total * outputs == row.stored == batch.images
+    assert_books_balance(fleet.ledger)
+
+
+def keep(row: Row) -> None:
+    """Add a row to the table that is printed at the end, and to the report where one is asked for."""
+    TABLE.append(row)
+    if report := os.environ.get(REPORT):
+        with Path(report).open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps(asdict(row)) + "\n")
+
+
+def shown(table: list[Row]) -> list[str]:
+    """The table as Markdown, one line a row."""
+    names = [name for name in Row.__dataclass_fields__ if name != "test"]
+    lines = [f"| {' | '.join(names).replace('_', ' ')} |", f"|{' --- |' * len(names)}"]
+    return lines + [f"| {' | '.join(_cell(getattr(row, name)) for name in names)} |" for row in table]
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else str(value)
