@@ -40,7 +40,7 @@ def jobs(default: int = 60) -> int:
     return int(os.environ.get("FAULT_JOBS") or default)
 
 
-def proven(  # noqa: PLR0913 - each is a column of the table
+def proven(
     fleet: Fleet,
     batch: Batch,
     *,
