@@ -40,9 +40,10 @@ check: lint  ## lint, then the unit and edge tests
 system: .venv/.test  ## the system tests alone
 	$(BIN)/pytest tests/system
 
+FAULT_ROWS_AT_ONCE ?= 3
 faults: export FAULT_JOBS ?= 500
-faults: .venv/.test  ## the fault matrix: real processes and servers, each fault caused on purpose (FAULT_JOBS=500 jobs a row)
-	$(BIN)/pytest tests/faults
+faults: .venv/.test  ## the fault matrix: each fault caused on purpose, with real processes and servers (FAULT_JOBS=500 a row)
+	$(BIN)/pytest tests/faults -n $(FAULT_ROWS_AT_ONCE) --dist worksteal
 
 docs: .venv/.test  ## bring the generated parts of the docs up to date
 	$(BIN)/python ops/docs/generate.py

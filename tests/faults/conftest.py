@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,9 +21,17 @@ def fleet(tmp_path: Path, redis_url: str, sandbox: SandboxServer) -> Iterator[Fl
         yield fleet
 
 
+def pytest_configure() -> None:
+    """The report, before the processes that run the rows are started: they inherit its name."""
+    if matrix.REPORT not in os.environ:
+        handle, os.environ[matrix.REPORT] = tempfile.mkstemp(prefix="faults-", suffix=".jsonl")
+        os.close(handle)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what was proven."""
-    if matrix.TABLE:
+    report = Path(os.environ[matrix.REPORT])
+    if report.exists() and report.stat().st_size:
         terminalreporter.section("fault matrix")
-        for line in matrix.shown(matrix.TABLE):
+        for line in matrix.shown(report):
             terminalreporter.write_line(line)

@@ -15,8 +15,7 @@ from imagejobs.states import State
 from tests.ledger_books import assert_books_balance
 from tests.system.fleet import Fleet, count_intact
 
-REPORT = "FAULT_REPORT"  # a file that each row is added to, one JSON object a line
-TABLE: list[Row] = []
+REPORT = "FAULT_REPORT"  # the file that each row is added to, one JSON object a line: rows run in several processes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,18 +76,18 @@ def proven(
 
 
 def keep(row: Row) -> None:
-    """Add a row to the table that is printed at the end, and to the report where one is asked for."""
-    TABLE.append(row)
-    if report := os.environ.get(REPORT):
-        with Path(report).open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps(asdict(row)) + "\n")
+    """Add a row to the report, in one write."""
+    with Path(os.environ[REPORT]).open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps(asdict(row)) + "\n")
 
 
-def shown(table: list[Row]) -> list[str]:
-    """The table as Markdown, one line a row."""
-    names = [name for name in Row.__dataclass_fields__ if name != "test"]
+def shown(report: Path) -> list[str]:
+    """The report as Markdown, one line a row, with the test that reproduces it."""
+    table = [Row(**json.loads(line)) for line in report.read_text(encoding="utf-8").splitlines()]
+    names = Row.__dataclass_fields__
     lines = [f"| {' | '.join(names).replace('_', ' ')} |", f"|{' --- |' * len(names)}"]
-    return lines + [f"| {' | '.join(_cell(getattr(row, name)) for name in names)} |" for row in table]
+    ordered = sorted(table, key=lambda row: row.test)
+    return lines + [f"| {' | '.join(_cell(getattr(row, name)) for name in names)} |" for row in ordered]
 
 
 def _cell(value: object) -> str:
