@@ -8,15 +8,18 @@ from functools import partial
 
 import structlog
 
+from imagejobs.edges.dialects import Prediction
 from imagejobs.edges.wire import CONNECT_SECONDS, SEND_SECONDS
 from imagejobs.errors import Cause
 from imagejobs.job import Job
 from imagejobs.limiter import Grant
 from imagejobs.states import State
-from worker.outcomes import Held, Outcome, Retry, Unknown, Unsent
+from worker.calls import Calls
+from worker.outcomes import Accepted, Held, Outcome, Retry, Unknown, Unsent
 from worker.services import Services
 from worker.stages.guard import guarded
 from worker.stages.submit import POST_WITHIN_SECONDS, create
+from worker.strays import Strays
 
 AHEAD_SECONDS = 1.5  # places farther off than this are left to a later turn, so that no thread waits for long
 LATE_SECONDS = 0.05  # and one spacing: later than this, a slot counts as missed
@@ -29,6 +32,7 @@ class Submitter:
 
     def __init__(self, services: Services, *, threads: int) -> None:
         self._services = services
+        self._strays = Strays(services, calls=Calls(services))
         self._room = threading.BoundedSemaphore(max(1, threads // 2))
 
     def run(self, job_ids: Sequence[int]) -> None:
@@ -79,8 +83,12 @@ class Submitter:
                 return
 
     def _conclude(self, job: Job, outcome: Outcome) -> None:
-        """Write it; images that came as the answer are sent for at once."""
-        for move in self._services.write([(job, outcome)]):
+        """Write it; images that came as the answer are sent for at once. What comes too late is an orphan."""
+        granted = self._services.write([(job, outcome)])
+        if isinstance(outcome, Accepted) and not granted:
+            late = Prediction(id=outcome.prediction_id, status="starting", created_at=outcome.at)
+            self._strays.take_late(job, late)
+        for move in granted:
             if move.target is State.STORING:
                 self._services.dispatch.copies([move.job_id])
 

@@ -18,6 +18,7 @@ from imagejobs.errors import Cause, Permanent, Refused, Throttled, Transient
 from imagejobs.job import Job
 from imagejobs.queues import BROKER_ERRORS
 from imagejobs.states import State
+from worker.calls import Calls
 from worker.outcomes import GiveUp, Held, Outcome, Retry, Wait
 from worker.services import Services
 from worker.stages.guard import guarded
@@ -44,34 +45,44 @@ class Sweeper:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._strays = Strays(services, cancel=self._cancel)
+        self._calls = Calls(services)
+        self._strays = Strays(services, calls=self._calls)
         self._listless_until = 0.0  # monotonic: a provider without a list is not asked for it at every sweep
 
     def run(self) -> float:
         """Look at everything due. Returns the seconds after which the next sweep makes sense."""
         services = self._services
         running = services.ledger.views.running(services.account)
-        if not running:
+        reach = None if self._is_listless() else self._strays.reach()
+        if not running and reach is None:
             return IDLE_SECONDS
-        seen, pages = self._list(running)
+        seen, pages = self._list(running, reach)
         singles = self._stragglers(running, seen, has_list=pages is not None)
         self._conclude([*self._read(running, seen), *services.side_by_side(self._look, singles)])
         return AGAIN_SECONDS if pages is None else min(SLOWEST_SECONDS, max(1, pages) * SECONDS_A_PAGE)
 
-    def _list(self, running: Sequence[Job]) -> tuple[dict[str, Prediction], int | None]:
-        """What the list shows of `running`, and how many pages that took; None where the provider has no list."""
-        if self._services.clock.monotonic() < self._listless_until:
+    def _is_listless(self) -> bool:
+        return self._services.clock.monotonic() < self._listless_until
+
+    def _list(self, running: Sequence[Job], reach: float | None) -> tuple[dict[str, Prediction], int | None]:
+        """What the list shows of `running`, and how many pages that took; None where the provider has no list.
+
+        `reach` is back to when it is read to its end, in search of orphans.
+        """
+        if self._is_listless():
             return {}, None
         wanted = {job.prediction_id for job in running}
         seen: dict[str, Prediction] = {}
         others: list[Prediction] = []
         pages = 0
+        since = min([job.intent_at or 0.0 for job in running] + ([] if reach is None else [reach]))
         try:
-            for page in self._pages(min(job.intent_at or 0.0 for job in running) - SKEW_SECONDS):
-                pages += 1
+            for page in self._pages(since - SKEW_SECONDS):
+                is_enough = len(wanted) - len(seen) <= FEW
+                pages += not is_enough or not pages
                 seen.update({one.id: one for one in page if one.id in wanted})
                 others += [one for one in page if one.id not in wanted]
-                if len(wanted) - len(seen) <= FEW:
+                if reach is None and len(wanted) - len(seen) <= FEW:
                     break
         except NotListed:
             self._listless_until = self._services.clock.monotonic() + LISTLESS_SECONDS
@@ -83,21 +94,16 @@ class Sweeper:
 
     def _pages(self, since: float) -> Iterator[Sequence[Prediction]]:
         cursor: str | None = None
-        while self._may_call():
+        while self._calls.may_call():
             try:
                 page = self._services.provider.list(created_after=since, cursor=cursor)
             except Throttled as error:
-                self._services.calls.throttled(error.after_seconds)
+                self._calls.throttled(error)
                 raise
             yield page.predictions
             cursor = page.next_cursor
             if cursor is None:
                 return
-
-    def _may_call(self) -> bool:
-        grant = self._services.calls.reserve(1, ahead_seconds=2.0)
-        self._services.clock.sleep(grant.after_seconds if grant.places else 0.0)
-        return grant.places == 1
 
     def _stragglers(self, running: Sequence[Job], seen: dict[str, Prediction], *, has_list: bool) -> list[Job]:
         """Those to be looked at singly: due, not seen, and old enough for the list to have shown them."""
@@ -124,27 +130,17 @@ class Sweeper:
         services = self._services
         verdict = judge(job, prediction, now=services.clock.now(), limit_seconds=services.settings.job_seconds)
         if verdict.cancel:
-            self._cancel(prediction.id)
+            self._calls.cancel(prediction.id)
         return verdict.outcome
-
-    def _cancel(self, prediction_id: str) -> None:
-        """Ask the provider to end it. What comes of that is read at the next look."""
-        if not self._may_call():
-            return
-        try:
-            self._services.provider.cancel(prediction_id)
-            log.info("cancel_asked", prediction_id=prediction_id)
-        except (Transient, Throttled, Refused, Permanent) as error:
-            log.warning("cancel_failed", prediction_id=prediction_id, error=str(error))
 
     def _look(self, job: Job) -> tuple[Job, Outcome]:
         """One single GET for one job."""
-        if not self._may_call():
+        if not self._calls.may_call():
             return job, Wait(after_seconds=1.0)
         try:
             outcome = self._judge(job, self._services.provider.get(job.prediction_id or ""))
         except Throttled as error:
-            return job, Wait(after_seconds=self._services.calls.throttled(error.after_seconds))
+            return job, Wait(after_seconds=self._calls.throttled(error))
         except Transient as error:
             return job, Wait(after_seconds=error.after_seconds or 5.0, error=str(error))
         except Refused as error:

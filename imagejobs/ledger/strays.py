@@ -6,7 +6,9 @@ setting allows for. Whatever the way, the prediction is paid for: it is adopted 
 
 from __future__ import annotations
 
-from sqlalchemy import and_, insert, text, update
+from sqlalchemy import and_, func, insert, select, text, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
 
 from imagejobs.job import Job
 from imagejobs.ledger.engine import Database
@@ -32,24 +34,47 @@ class Strays:
             found = {row.id: job_of(row) for row in connection.execute(query)}
         return list(found.values())
 
-    def adopt(self, job: Job, *, prediction_id: str, now: float, look_at: float) -> bool:
-        """queued → submitting → running in one step: the job has its prediction already. False: it has moved on."""
-        with self._database.write() as connection:
-            waiting = and_(jobs.c.id == job.id, jobs.c.state == State.QUEUED, jobs.c.attempt == job.attempt)
-            values = {"state": State.RUNNING.value, "attempt": job.attempt + 1, "hinted": 0, "due_at": look_at}
-            values |= {"cause": None, "error": None, "error_key": None}
-            if connection.execute(update(jobs).where(waiting).values(**values)).rowcount != 1:
-                return False
-            attempt = {"job_id": job.id, "number": job.attempt + 1, "why": "orphan", "intent_at": now}
-            attempt |= {"accepted_at": now, "prediction_id": prediction_id, "outcome": "accepted"}
-            connection.execute(insert(attempts).values(**attempt))
-            counts = {"queued": batches.c.queued - 1, "running": batches.c.running + 1, "last_moved_at": now}
-            connection.execute(update(batches).where(batches.c.id == job.batch_id).values(**counts))
-            return True
+    def first_lost(self, account: str, *, since: float) -> float | None:
+        """When the first create that was declared absent since then was to be sent; None when none was."""
+        lost = attempts.alias("absent_ones")
+        first = select(func.min(lost.c.intent_at)).join(jobs, jobs.c.id == lost.c.job_id)
+        first = first.join(batches, batches.c.id == jobs.c.batch_id)
+        with self._database.read() as connection:
+            mine = first.where(IS_ABSENT, lost.c.intent_at >= since, batches.c.account == account)
+            return connection.execute(mine).scalar()
 
-    def count(self, job: Job, *, prediction_id: str, now: float) -> None:
-        """The job has another prediction: this one was paid for beside it. Remembered once, and shown in `status`."""
+    def adopt(self, job: Job, *, prediction_id: str, now: float, look_at: float) -> bool:
+        """queued → submitting → running in one step: the job has its prediction already.
+
+        False: the job has moved on, or an attempt has got the prediction meanwhile.
+        """
+        attempt = {"job_id": job.id, "number": job.attempt + 1, "why": "orphan", "intent_at": now}
+        attempt |= {"accepted_at": now, "prediction_id": prediction_id, "outcome": "accepted"}
+        try:
+            with self._database.write() as connection:
+                waiting = and_(jobs.c.id == job.id, jobs.c.state == State.QUEUED, jobs.c.attempt == job.attempt)
+                values = {"state": State.RUNNING.value, "attempt": job.attempt + 1, "hinted": 0, "due_at": look_at}
+                values |= {"cause": None, "error": None, "error_key": None}
+                if connection.execute(update(jobs).where(waiting).values(**values)).rowcount != 1:
+                    return False
+                connection.execute(insert(attempts).values(**attempt))
+                counts = {"queued": batches.c.queued - 1, "running": batches.c.running + 1, "last_moved_at": now}
+                connection.execute(update(batches).where(batches.c.id == job.batch_id).values(**counts))
+        except IntegrityError:
+            return False
+        return True
+
+    def count(self, job: Job, *, prediction_id: str, now: float) -> bool:
+        """The job has another prediction: this one was paid for beside it. Remembered once, and shown in `status`.
+
+        False: somebody has counted it before.
+        """
+        orphan = {"prediction_id": prediction_id, "job_id": job.id, "found_at": now}
+        into = sqlite.insert if self._database.is_sqlite else postgresql.insert
         with self._database.write() as connection:
-            connection.execute(insert(orphans).values(prediction_id=prediction_id, job_id=job.id, found_at=now))
+            new = into(orphans).values(**orphan).on_conflict_do_nothing().returning(orphans.c.job_id)
+            if connection.execute(new).first() is None:
+                return False
             more = {"orphans": batches.c.orphans + 1}
             connection.execute(update(batches).where(batches.c.id == job.batch_id).values(**more))
+            return True

@@ -32,6 +32,16 @@ class Views:
         due = job_query().where(jobs.c.due_at <= now).order_by(attempts.c.intent_at, jobs.c.id)
         return self._flying(account, State.SUBMITTING, due)
 
+    def submitting(self, account: str) -> list[Job]:
+        """Creates that are on their way, or whose reply is lost."""
+        return self._flying(account, State.SUBMITTING, job_query().order_by(jobs.c.id))
+
+    def jobs(self, job_ids: Sequence[int]) -> list[Job]:
+        """These jobs as they stand now, in order of id."""
+        with self._database.read() as connection:
+            rows = connection.execute(job_query().where(jobs.c.id.in_(job_ids)).order_by(jobs.c.id))
+            return [job_of(row) for row in rows]
+
     def _flying(self, account: str, state: State, query: Select[Any]) -> list[Job]:
         # The state stands in the text, so that the index on jobs in flight serves the query.
         with self._database.read() as connection:

@@ -1,0 +1,129 @@
+"""Orphans, against the stand-in provider: adopted where a job still waits, else cancelled and counted."""
+
+from __future__ import annotations
+
+import pytest
+
+from imagejobs.edges.dialects import Prediction
+from imagejobs.job import Job
+from imagejobs.settings import Settings
+from imagejobs.states import State
+from producer import submit_batch
+from tests.servers.sandbox import SandboxServer
+from worker.calls import Calls
+from worker.outcomes import Absent, Accepted
+from worker.services import Services, open_services
+from worker.strays import Strays
+from worker.sweeper import Sweeper
+
+SPECS = [{"id": f"r{number}", "prompt": "the same", "seed": 5, "width": 128, "height": 128} for number in (1, 2)]
+LOST = Absent(error="declared absent too soon", is_proven=True)
+
+
+class Desk:
+    """A batch of twins in a real ledger, and the doors of a worker; nothing works unless a test does it."""
+
+    def __init__(self, services: Services, sandbox: SandboxServer) -> None:
+        self.services = services
+        self.sandbox = sandbox
+        self.strays = Strays(services, calls=Calls(services))
+
+    def job(self, number: int = 1) -> Job:
+        """One of the two as it stands."""
+        (job,) = self.services.ledger.views.jobs([number])
+        return job
+
+    def claim(self, number: int = 1) -> Job:
+        """Its intent, committed."""
+        services, now = self.services, self.services.clock.now()
+        services.ledger.turns.take(services.account, places=2, now=now + 600, resend_at=now)  # whatever its back-off
+        (job,) = services.ledger.jobs.claim([number], account=services.account, now=now, resolve_at=now + 60)
+        return job
+
+    def create(self, job: Job) -> Prediction:
+        """The POST."""
+        made = self.services.provider.create(version=job.version, input=job.input, cancel_after_seconds=600)
+        assert isinstance(made, Prediction)
+        return made
+
+    def lose(self, number: int = 1) -> Job:
+        """A create that is declared absent before it reaches the provider; the job waits again."""
+        job = self.claim(number)
+        self.services.write([(job, LOST)])
+        return job
+
+    def orphans(self) -> int:
+        """As `status` shows them."""
+        (batch,) = self.services.ledger.batches.all()
+        return batch.orphans
+
+
+@pytest.fixture
+def desk(tmp_path, redis_url, database_url):
+    """On both databases, with predictions that run for as long as a test."""
+    with SandboxServer(tmp_path / "sandbox", run_seconds=600) as sandbox:
+        environ = {**sandbox.settings, "REDIS_URL": redis_url, "DATABASE_URL": database_url}
+        environ |= {"IMAGEJOBS_STORE": (tmp_path / "store").as_uri(), "IMAGEJOBS_CALLS_PER_MINUTE": "0"}
+        settings = Settings.read(environ)
+        submit_batch(SPECS, batch="night", settings=settings)
+        services = open_services(settings)
+        yield Desk(services, sandbox)
+        services.close()
+
+
+def test_a_create_answered_too_late_is_adopted_while_its_job_waits(desk: Desk):
+    """It was paid for, so it is used."""
+    late = desk.create(desk.lose())
+    desk.strays.take_late(desk.job(), late)
+
+    assert (State.RUNNING, late.id, 0) == (desk.job().state, desk.job().prediction_id, desk.orphans())
+
+
+def test_a_create_answered_too_late_is_cancelled_and_counted_where_its_job_has_another(desk: Desk):
+    """Once, however often it is met."""
+    late = desk.create(desk.lose())
+    second = desk.claim()
+    desk.services.write([(second, Accepted(prediction_id=desk.create(second).id, at=desk.services.clock.now()))])
+    for _ in range(2):
+        desk.strays.take_late(desk.job(), late)
+
+    assert (State.RUNNING, 1) == (desk.job().state, desk.orphans())
+    assert "canceled" == desk.services.provider.get(late.id).status
+
+
+def test_the_sweep_looks_for_orphans_though_nothing_runs(desk: Desk):
+    """A batch may have ended otherwise long before."""
+    late = desk.create(desk.lose())
+    Sweeper(desk.services).run()
+
+    assert (State.RUNNING, late.id) == (desk.job().state, desk.job().prediction_id)
+
+
+def test_the_twin_that_waits_gets_what_the_other_has_too_much(desk: Desk):
+    """Equal version and input: it does not matter whose create it was."""
+    late = desk.create(desk.lose())
+    second = desk.claim()
+    desk.services.write([(second, Accepted(prediction_id=desk.create(second).id, at=desk.services.clock.now()))])
+    desk.lose(2)
+    Sweeper(desk.services).run()
+
+    assert (late.id, 0) == (desk.job(2).prediction_id, desk.orphans())
+
+
+def test_a_create_on_its_way_is_no_orphan(desk: Desk):
+    """Its twin was lost before; what the list shows may be the answer that this one still waits for."""
+    desk.lose()
+    first = desk.claim()
+    desk.services.write([(first, Accepted(prediction_id=desk.create(first).id, at=desk.services.clock.now()))])
+    on_its_way = desk.create(desk.claim(2))
+    Sweeper(desk.services).run()
+
+    assert (State.SUBMITTING, 0) == (desk.job(2).state, desk.orphans())
+    assert desk.services.provider.get(on_its_way.id).status in ("starting", "processing")
+
+
+def test_where_nothing_was_lost_nothing_is_searched(desk: Desk):
+    """No list call without a reason."""
+    Sweeper(desk.services).run()
+
+    assert 0 == desk.sandbox.stats()["lists"]

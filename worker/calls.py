@@ -1,0 +1,39 @@
+"""The calls that cost nothing, within the account's allowance of them."""
+
+from __future__ import annotations
+
+import structlog
+
+from imagejobs.errors import Permanent, Refused, Throttled, Transient
+from worker.services import Services
+
+AHEAD_SECONDS = 2.0  # a place farther off than this is left to the next sweep
+
+log = structlog.get_logger("imagejobs.calls")
+
+
+class Calls:
+    """Looks and cancels: each waits for its place, and none is worth waiting long for."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def may_call(self) -> bool:
+        """Wait for a place in the allowance. False when there is none soon."""
+        grant = self._services.calls.reserve(1, ahead_seconds=AHEAD_SECONDS)
+        self._services.clock.sleep(grant.after_seconds if grant.places else 0.0)
+        return grant.places == 1
+
+    def throttled(self, error: Throttled) -> float:
+        """A 429: the whole fleet hears of it. Returns for how many seconds the allowance is closed."""
+        return self._services.calls.throttled(error.after_seconds)
+
+    def cancel(self, prediction_id: str) -> None:
+        """Ask the provider to end a prediction. What comes of that is read at the next look."""
+        if not self.may_call():
+            return
+        try:
+            self._services.provider.cancel(prediction_id)
+            log.info("cancel_asked", prediction_id=prediction_id)
+        except (Transient, Throttled, Refused, Permanent) as error:
+            log.warning("cancel_failed", prediction_id=prediction_id, error=str(error))
