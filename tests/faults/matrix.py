@@ -10,11 +10,15 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from sqlalchemy import func, select
+
 from imagejobs.job import Batch
+from imagejobs.ledger.tables import attempts
 from imagejobs.states import State
 from tests.ledger_books import assert_books_balance
 from tests.system.fleet import Fleet, count_intact
 
+FULL_JOBS = 500  # what `make faults` asks for
 REPORT = "FAULT_REPORT"  # the file that each row is added to, one JSON object a line: rows run in several processes
 
 
@@ -27,6 +31,7 @@ class Row:
     injected: int
     accepted: int
     paid_retries: int
+    failed: int
     stored: int
     duplicates: int
     lost: int
@@ -39,6 +44,24 @@ def jobs(default: int = 60) -> int:
     return int(os.environ.get("FAULT_JOBS") or default)
 
 
+def lasting(full_seconds: float, *, brief_seconds: float) -> float:
+    """How long a fault lasts that only takes time: in full with `make faults`, briefly with few jobs."""
+    return full_seconds if jobs() >= FULL_JOBS else brief_seconds
+
+
+def struck(fleet: Fleet, *kinds: str) -> int:
+    """How often the sandbox's present rules struck; those of these kinds, or all."""
+    rules = fleet.sandbox.stats()["faults"]
+    return sum(rule["struck"] for rule in rules if not kinds or rule["kind"] in kinds)
+
+
+def generated_again(fleet: Fleet, batch: Batch) -> int:
+    """How many predictions more than one a job the ledger knows of: its own count of what was paid for again."""
+    with fleet.ledger.database.read() as connection:
+        paid = select(func.count()).where(attempts.c.prediction_id.is_not(None))
+        return int(connection.execute(paid).scalar_one()) - batch.total
+
+
 def proven(
     fleet: Fleet,
     batch: Batch,
@@ -46,13 +69,16 @@ def proven(
     fault: str,
     injected: int,
     paid_retries: int = 0,
+    failed: int = 0,
+    kept: int = 0,
     outputs: int = 1,
     recovery_seconds: float | None = None,
 ) -> None:
     """Assert what must hold whatever happened, and add the row.
 
     The provider accepted one create a job and one for each counted paid retry; the store holds every image, byte for
-    byte; the ledger's books balance. `injected` is how often the fault was seen to strike, and is not 0.
+    byte; the ledger's books balance. `failed` jobs end as they must, with `kept` of their images. `injected` is how
+    often the fault was seen to strike, and is not 0.
     """
     stats = fleet.sandbox.stats()
     row = Row(
@@ -61,17 +87,18 @@ def proven(
         injected=injected,
         accepted=stats["creates_accepted"],
         paid_retries=paid_retries,
+        failed=batch.counts[State.FAILED],
         stored=count_intact(fleet, batch),
         duplicates=stats["creates_accepted"] - batch.total - paid_retries,
-        lost=batch.total - batch.counts[State.SUCCEEDED],
+        lost=batch.total - batch.counts[State.SUCCEEDED] - failed,
         recovery_seconds=None if recovery_seconds is None else round(recovery_seconds, 1),
         test=os.environ.get("PYTEST_CURRENT_TEST", "").removesuffix(" (call)"),
     )
     keep(row)
 
     assert injected > 0
-    assert (0, 0) == (row.duplicates, row.lost)
-    assert batch.total * outputs == row.stored == batch.images
+    assert (0, 0, failed) == (row.duplicates, row.lost, row.failed)
+    assert (batch.total - failed) * outputs + kept == row.stored == batch.images
     assert_books_balance(fleet.ledger)
 
 
