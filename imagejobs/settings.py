@@ -43,6 +43,16 @@ class Settings(BaseModel):
         alias="IMAGEJOBS_ACCOUNT",
         description="name of the account a batch belongs to; none: the base URL's host and path",
     )
+    webhook_url: str | None = Field(
+        None,
+        alias="IMAGEJOBS_WEBHOOK_URL",
+        description="where the provider reaches `imagejobs webhooks`, as https://host/path; none: no webhooks",
+    )
+    webhook_secret: SecretStr | None = Field(
+        None,
+        alias="IMAGEJOBS_WEBHOOK_SECRET",
+        description="what the provider signs webhooks with; none: the provider is asked for it",
+    )
     creates_per_minute: int = Field(
         600,
         alias="IMAGEJOBS_CREATES_PER_MINUTE",
@@ -116,16 +126,18 @@ class Settings(BaseModel):
         "info", alias="IMAGEJOBS_LOG_LEVEL", description="what the log tells"
     )
 
-    @field_validator("base_url")
+    @field_validator("base_url", "webhook_url")
     @classmethod
-    def _usable_base(cls, value: str) -> str:
+    def _usable_base(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
         parts = urlsplit(value)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("must look like https://host or https://host/path")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError("must carry no user, password, query or fragment")
         if parts.scheme == "http" and parts.hostname not in LOOPBACK:
-            raise ValueError("must be https: a token sent over http can be read on the way (http is for loopback only)")
+            raise ValueError("must be https: what goes over http can be read on the way (http is for loopback only)")
         return value.rstrip("/")
 
     @field_validator("redis_url")

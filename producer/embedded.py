@@ -125,6 +125,11 @@ def worker_command() -> list[str]:
     return [*_OURS, "worker"]
 
 
+def webhooks_command(*, host: str, port: int) -> list[str]:
+    """What becomes the receiver of webhooks."""
+    return [*_OURS, "worker.webhooks", "--host", host, "--port", str(port)]
+
+
 def worker_environment(settings: Settings) -> dict[str, str]:
     """Our own environment, with every setting said in full, so that a worker cannot read any of them otherwise."""
     ours = {field.alias for field in Settings.model_fields.values()}

@@ -1,7 +1,9 @@
 """Unknown outcomes: creates whose reply was lost are looked up in the provider's list, in bulk, and never guessed.
 
 One pass over the list resolves all that are due, however many. A create is adopted when the list shows a prediction of
-exactly its version and input that belongs to no attempt; it is sent again only when it is proven absent.
+exactly its version and input that belongs to no attempt; it is sent again only when it is proven absent. Where creates
+name their attempt to the provider (webhooks), that is a second proof: a prediction that names another job is not ours,
+and one that names this job is, even when its input is gone.
 """
 
 from __future__ import annotations
@@ -39,11 +41,12 @@ def _decide(
     job: Job, by_input: Mapping[str, list[Prediction]], unreadable: Sequence[Prediction], now: float
 ) -> Outcome:
     for version in (job.version, None):  # list items have been seen without their version
-        twins = by_input.get(fingerprint(version, job.input))
-        if twins:
-            found = twins.pop()
+        if (found := _pick(job, by_input.get(fingerprint(version, job.input), []))) is not None:
             return Accepted(prediction_id=found.id, at=found.created_at or now)
-    if any(_may_be_of(job, one) for one in unreadable):
+    for one in unreadable:
+        if one.tag is not None and one.tag.is_of(job):
+            return Accepted(prediction_id=one.id, at=one.created_at or now)
+    if any(one.tag is None and _may_be_of(job, one) for one in unreadable):
         return GiveUp(
             cause=Cause.UNKNOWN_OUTCOME,
             error="the create's reply was lost, and the provider's list no longer shows the inputs of that time",
@@ -51,6 +54,15 @@ def _decide(
     return Absent(
         error="the create's reply was lost; the provider's list shows that it was not accepted", is_proven=True
     )
+
+
+def _pick(job: Job, twins: list[Prediction]) -> Prediction | None:
+    """Take one of these, which are alike, out of the list: one that names this job, else one that names none."""
+    named = [one for one in twins if one.tag is not None and one.tag.is_of(job)]
+    found = next(iter([*named, *(one for one in reversed(twins) if one.tag is None)]), None)
+    if found is not None:
+        twins.remove(found)
+    return found
 
 
 def _may_be_of(job: Job, prediction: Prediction) -> bool:

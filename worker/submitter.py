@@ -109,6 +109,7 @@ class Submitter:
                 clock=services.clock,
                 claimed_at=claimed_at,
                 cancel_after_seconds=services.settings.job_seconds,
+                webhook_url=services.settings.webhook_url,
             )
             outcome = guarded(send, otherwise=lambda error: Unknown(error=error))
             if isinstance(outcome, Retry) and outcome.cause is Cause.RATE_LIMITED:

@@ -8,7 +8,6 @@ for providers without a list.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 import structlog
 
@@ -16,13 +15,11 @@ from imagejobs.edges.dialects import Prediction
 from imagejobs.edges.provider import NotListed
 from imagejobs.errors import Cause, Permanent, Refused, Throttled, Transient
 from imagejobs.job import Job
-from imagejobs.queues import BROKER_ERRORS
-from imagejobs.states import State
 from worker.calls import Calls
+from worker.looks import Looks
 from worker.outcomes import GiveUp, Held, Outcome, Retry, Wait
 from worker.services import Services
-from worker.stages.guard import guarded
-from worker.stages.poll import RECHECK_SECONDS, judge
+from worker.stages.poll import RECHECK_SECONDS
 from worker.strays import Strays
 
 FEW = 4  # so many that are not seen yet are cheaper looked at singly than by paging on through the list
@@ -46,6 +43,7 @@ class Sweeper:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._calls = Calls(services)
+        self._looks = Looks(services, calls=self._calls)
         self._strays = Strays(services, calls=self._calls)
         self._listless_until = 0.0  # monotonic: a provider without a list is not asked for it at every sweep
 
@@ -58,7 +56,7 @@ class Sweeper:
             return IDLE_SECONDS
         seen, pages = self._list(running, reach)
         singles = self._stragglers(running, seen, has_list=pages is not None)
-        self._conclude([*self._read(running, seen), *services.side_by_side(self._look, singles)])
+        self._looks.conclude([*self._read(running, seen), *services.side_by_side(self._look, singles)])
         return AGAIN_SECONDS if pages is None else min(SLOWEST_SECONDS, max(1, pages) * SECONDS_A_PAGE)
 
     def _is_listless(self) -> bool:
@@ -118,27 +116,16 @@ class Sweeper:
         for job in running:
             if job.prediction_id not in seen:
                 continue
-            outcome = self._judge(job, seen[job.prediction_id])
+            outcome = self._looks.judge(job, seen[job.prediction_id])
             if not isinstance(outcome, Wait) or job.due_at <= now + 1:
                 yield job, outcome
-
-    def _judge(self, job: Job, prediction: Prediction) -> Outcome:
-        odd = partial(Wait, after_seconds=RECHECK_SECONDS)
-        return guarded(lambda: self._verdict(job, prediction), otherwise=lambda error: odd(error=error))
-
-    def _verdict(self, job: Job, prediction: Prediction) -> Outcome:
-        services = self._services
-        verdict = judge(job, prediction, now=services.clock.now(), limit_seconds=services.settings.job_seconds)
-        if verdict.cancel:
-            self._calls.cancel(prediction.id)
-        return verdict.outcome
 
     def _look(self, job: Job) -> tuple[Job, Outcome]:
         """One single GET for one job."""
         if not self._calls.may_call():
             return job, Wait(after_seconds=1.0)
         try:
-            outcome = self._judge(job, self._services.provider.get(job.prediction_id or ""))
+            outcome = self._looks.judge(job, self._services.provider.get(job.prediction_id or ""))
         except Throttled as error:
             return job, Wait(after_seconds=self._calls.throttled(error))
         except Transient as error:
@@ -162,14 +149,3 @@ class Sweeper:
         """The older a prediction, the rarer its single looks: a cold start of minutes is normal."""
         age = self._services.clock.now() - (job.intent_at or 0.0)
         return min(RECHECK_SECONDS, max(1.0, age * 0.3))
-
-    def _conclude(self, decided: Sequence[tuple[Job, Outcome]]) -> None:
-        """Write it all in one transaction, and send for the copies in the same breath."""
-        granted = self._services.write(decided)
-        finished = [move.job_id for move in granted if move.target is State.STORING]
-        log.info("sweep", looked_at=len(decided), moved=len(granted), finished=len(finished))
-        try:
-            self._services.dispatch.copies(finished)
-        except BROKER_ERRORS as error:
-            # The ledger knows that they are due: `tend` sends again.
-            log.warning("copies_not_sent", error=type(error).__name__, copies=len(finished))

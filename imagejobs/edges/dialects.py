@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from imagejobs.edges.fields import amount, line, read_time, words
+from imagejobs.edges.webhooks import AttemptTag, read_tag
 
 FINAL_STATUSES = frozenset({"succeeded", "failed", "canceled", "aborted"})
 """An unknown status is not final: the prediction is looked at again, until the job's own time limit."""
@@ -29,7 +30,7 @@ class Prediction:
 
     `output` holds addresses or `data:` URIs in the provider's order: None while there is none or once it was removed
     (`data_removed`, an hour after the end: replicate.com/docs/topics/predictions/data-retention), empty when there is
-    output without an address in it.
+    output without an address in it. `tag` is the attempt that its webhook names, where it has one of ours.
     """
 
     id: str
@@ -43,6 +44,7 @@ class Prediction:
     deadline: float | None = None
     predict_time_s: float | None = None
     data_removed: bool = False
+    tag: AttemptTag | None = None
 
     @property
     def is_final(self) -> bool:
@@ -87,6 +89,7 @@ def read_prediction(value: Any) -> Prediction | None:
         deadline=read_time(value.get("deadline")),
         predict_time_s=amount(metrics.get("predict_time")) if isinstance(metrics, dict) else None,
         data_removed=value.get("data_removed") is True,
+        tag=read_tag(value.get("webhook")),
     )
 
 

@@ -31,7 +31,7 @@ from typing import Any, NoReturn
 from urllib.parse import quote, urlsplit
 
 from imagejobs.clock import Clock
-from imagejobs.edges import wire
+from imagejobs.edges import webhooks, wire
 from imagejobs.edges.dialects import (
     ImagesAnswer,
     Page,
@@ -95,14 +95,18 @@ class Provider:
         version: str,
         input: Mapping[str, Any],  # noqa: A002 - the provider's own word
         cancel_after_seconds: float,
+        webhook: str | None = None,
     ) -> Prediction | ImagesAnswer:
         """Send exactly one POST. Returns the prediction, or a proxy's images, which are final at once.
+
+        `webhook` is where the provider shall tell of its start and its end.
 
         Raises NotSent when it provably never left, OutcomeUnknown when it may have been accepted, Throttled, Refused,
         and Permanent (cause INPUT, with the fields complained of).
         """
+        told = {"webhook": webhook, "webhook_events_filter": webhooks.EVENTS} if webhook else {}
         try:
-            body = json.dumps({"version": version, "input": input}, allow_nan=False).encode()
+            body = json.dumps({"version": version, "input": input, **told}, allow_nan=False).encode()
         except (TypeError, ValueError) as error:
             raise Permanent(f"the input is no JSON: {error}", cause=Cause.INPUT) from None
         seconds = max(MIN_CANCEL_AFTER_SECONDS, math.ceil(cancel_after_seconds))
@@ -168,6 +172,15 @@ class Provider:
         self._expect_success(reply)
         value = read_json(reply.body)
         return read_schema(value if digest or not isinstance(value, dict) else value.get("latest_version"))
+
+    def webhook_secret(self) -> str | None:
+        """What the provider signs webhooks with; None where it has none."""
+        reply = self._read("GET", "/webhooks/default/secret")
+        if _is_absent(reply):
+            return None
+        self._expect_success(reply)
+        value = read_json(reply.body)
+        return line(value.get("key")) if isinstance(value, dict) else None
 
     def check_account(self) -> AccountCheck:
         """Whether the token is accepted, asked at no cost: by the account, else by the list. Raises Refused if not."""

@@ -125,6 +125,29 @@ def sandbox(context: typer.Context) -> None:
     os.execv(command[0], command)  # noqa: S606 - a fixed program, no shell
 
 
+@commands.command(epilog=examples("webhooks", "webhooks --host 0.0.0.0 --port 8700"))
+def webhooks(
+    *,
+    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="port to listen on")] = 8700,
+) -> None:
+    """Receive what the provider tells of predictions: what was lost is known sooner, what is finished is copied sooner.
+
+    Plain HTTP, for something in front that ends TLS. IMAGEJOBS_WEBHOOK_URL is where the provider reaches it. Polling
+    goes on beside it: nothing depends on webhooks.
+    """
+    from imagejobs.errors import BadSetting
+    from producer.doors import check_provider_settings, read_settings
+    from producer.embedded import webhooks_command, worker_environment
+
+    settings = read_settings()
+    check_provider_settings(settings)
+    if settings.redis_url is None:
+        raise BadSetting("webhooks belong to a fleet: set REDIS_URL, as for its workers")
+    command = webhooks_command(host=host, port=port)
+    os.execve(command[0], command, worker_environment(settings))  # noqa: S606 - a fixed argument list, no shell
+
+
 def _say(text: str) -> None:
     typer.echo(text, err=True)
 

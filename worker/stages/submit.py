@@ -5,6 +5,7 @@ from __future__ import annotations
 from imagejobs.clock import Clock
 from imagejobs.edges.dialects import ImagesAnswer
 from imagejobs.edges.provider import Provider
+from imagejobs.edges.webhooks import address
 from imagejobs.errors import Cause, NotSent, OutcomeUnknown, Permanent, Refused, Throttled
 from imagejobs.job import Job
 from worker.backoff import UNREACHABLE
@@ -13,7 +14,15 @@ from worker.outcomes import Accepted, Answered, GiveUp, Held, Outcome, Retry, Un
 POST_WITHIN_SECONDS = 5.0  # a claim older than this is stale: somebody may already be looking it up
 
 
-def create(job: Job, *, provider: Provider, clock: Clock, claimed_at: float, cancel_after_seconds: float) -> Outcome:
+def create(
+    job: Job,
+    *,
+    provider: Provider,
+    clock: Clock,
+    claimed_at: float,
+    cancel_after_seconds: float,
+    webhook_url: str | None = None,
+) -> Outcome:
     """Send the job's create, if its claim (`claimed_at`, monotonic) is still fresh.
 
     A process that slept between claim and POST (SIGSTOP, swap, a closed laptop) must not send: the look-up of unknown
@@ -21,8 +30,11 @@ def create(job: Job, *, provider: Provider, clock: Clock, claimed_at: float, can
     """
     if clock.monotonic() - claimed_at > POST_WITHIN_SECONDS:
         return Unsent(error="this worker slept between its claim and its POST", after_seconds=0.0)
+    webhook = address(webhook_url, job) if webhook_url else None
     try:
-        reply = provider.create(version=job.version, input=job.input, cancel_after_seconds=cancel_after_seconds)
+        reply = provider.create(
+            version=job.version, input=job.input, cancel_after_seconds=cancel_after_seconds, webhook=webhook
+        )
     except NotSent as error:
         return Unsent(error=str(error), after_seconds=UNREACHABLE.base_seconds * 2)
     except OutcomeUnknown as error:
