@@ -117,11 +117,11 @@ def _limit(pixels: int, *, max_pixels: int) -> None:
 
 
 def _prove(data: bytes, kind: _Format, *, max_pixels: int, decode: bool) -> Checked:
+    if kind is _PNG:
+        _check_chunks(data)  # first of all: Pillow tries to make sense of a damaged chunk, and warns
     with kind.reader(io.BytesIO(data)) as image:
         width, height = image.size
         _limit(width * height, max_pixels=max_pixels)
-        if kind is _PNG:
-            _check_chunks(data)
         if kind is _GIF and not data.rstrip(b"\0").endswith(b";"):
             raise ValueError("its end is missing")  # Pillow takes a file cut between two frames for a shorter one
         if kind is not _PNG or decode:
