@@ -26,6 +26,7 @@ from imagejobs.settings import Settings
 from worker.backoff import Dice
 from worker.outcomes import Outcome
 from worker.settle import Pause, Policy, settle
+from worker.stages.record import Record
 from worker.stages.store import Copier
 
 PERSIST_SECONDS = 30.0  # how long a decision is held in memory while the database is away; it was paid for
@@ -102,8 +103,11 @@ def open_services(settings: Settings) -> Services:
     account = settings.account_name
     broker = Broker(settings.redis_url, account=account, threads=settings.threads)
     store = open_store(settings.store_url)
+    provider = Provider(settings, clock=clock)
+    calls = Limiter(broker.redis, broker.prefix + "calls", per_minute=settings.calls_per_minute)
     copier = Copier(
         downloader=Downloader(settings),
+        record=Record(provider=provider, calls=calls, clock=clock),
         store=store,
         clock=clock,
         dice=random.random,
@@ -115,11 +119,11 @@ def open_services(settings: Settings) -> Services:
         ledger=ledger,
         broker=broker,
         dispatch=Dispatch(ledger, broker, account=account),
-        provider=Provider(settings, clock=clock),
+        provider=provider,
         store=store,
         copier=copier,
         creates=Limiter(broker.redis, broker.prefix + "creates", per_minute=settings.creates_per_minute),
-        calls=Limiter(broker.redis, broker.prefix + "calls", per_minute=settings.calls_per_minute),
+        calls=calls,
         policy=Policy(
             max_tries=settings.max_tries,
             keep_seconds=settings.keep_seconds,

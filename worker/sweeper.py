@@ -20,6 +20,7 @@ from worker.looks import Looks
 from worker.outcomes import GiveUp, Held, Outcome, Retry, Wait
 from worker.services import Services
 from worker.stages.poll import RECHECK_SECONDS
+from worker.stages.record import SURELY_READABLE_SECONDS
 from worker.strays import Strays
 
 FEW = 4  # so many that are not seen yet are cheaper looked at singly than by paging on through the list
@@ -30,7 +31,6 @@ SECONDS_A_PAGE = (
 )
 SLOWEST_SECONDS = 20.0
 IDLE_SECONDS = 2.0
-SURELY_READABLE_SECONDS = 60.0
 LISTLESS_SECONDS = 600.0
 AGAIN_SECONDS = 0.5  # without a list: how soon to see who is due
 

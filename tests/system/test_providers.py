@@ -92,11 +92,12 @@ def test_a_refused_token_pauses_and_burns_nothing(tmp_path, redis_url, sandbox):
 
 def test_a_false_402_costs_nothing_but_time(tmp_path, redis_url, sandbox):
     """The batch pauses, a probe notices that it is over, and work goes on by itself."""
-    sandbox.faults([{"on": "create", "kind": "status", "status": 402, "for_seconds": 4}])
+    sandbox.faults([{"on": "create", "kind": "status", "status": 402}])
     with Fleet(tmp_path, sandbox=sandbox, redis_url=redis_url) as fleet:
         fleet.submit(rows(20))
         fleet.start(2)
         fleet.reached(lambda batch: batch.paused)
+        sandbox.faults([])
         batch = fleet.closed()
 
         assert batch.paused is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from imagejobs.clock import Clock
@@ -19,9 +19,10 @@ from imagejobs.models.size import expected_size
 from worker.backoff import COPY, Dice
 from worker.outcomes import GiveUp, Held, Outcome, Retry, Stored, Wait
 from worker.stages.guard import guarded
+from worker.stages.record import Record
 
 _NUMBERED = re.compile(r"(?:^|/)out-(\d{1,3})\.[a-z]+$")
-GONE_FOR_GOOD = 6  # looks, spread over a minute or more, before an output that is not there counts as deleted
+OVERTIME_SECONDS = 3600.0  # so long past its hour, an output that is said to be kept and cannot be had is given up
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,7 @@ class Copier:
     """The doors that copying needs, and its limits."""
 
     downloader: Downloader
+    record: Record
     store: Store
     clock: Clock
     dice: Dice
@@ -37,20 +39,24 @@ class Copier:
 
     def copy(self, job: Job) -> Outcome:
         """Copy all outputs of the job. Failures are retried against the outputs' expiry, not against a count."""
-        return guarded(
-            lambda: self._copy(job), otherwise=lambda error: self._again(job, error, Cause.DOWNLOAD, after_seconds=None)
-        )
+        return guarded(lambda: self._copy(job), otherwise=lambda error: self._broke(job, error))
 
     def _copy(self, job: Job) -> Outcome:
-        indexes = indexes_of(job.output)
+        try:
+            return self._fetch(job)
+        except Gone as error:
+            return self._undelivered(job, str(error))
+        except Transient as error:
+            if error.cause is Cause.DOWNLOAD and self._is_over(job):
+                return self._undelivered(job, str(error))
+            return self._again(job, str(error), error.after_seconds)
+
+    def _fetch(self, job: Job) -> Outcome:
+        """Copy all outputs. Raises Gone and Transient."""
         images: list[Image] = []
         try:
-            for index, address in zip(indexes, job.output, strict=True):
+            for index, address in zip(indexes_of(job.output), job.output, strict=True):
                 images.append(self._copy_one(job, index, address))
-        except Gone as error:
-            return self._gone(job, str(error))
-        except Transient as error:
-            return self._again(job, str(error), error.cause, error.after_seconds)
         except Permanent as error:
             return GiveUp(cause=error.cause, error=str(error), images=tuple(images))
         except Refused as error:
@@ -75,19 +81,53 @@ class Copier:
             stored_at=self.clock.now(),
         )
 
-    def _gone(self, job: Job, error: str) -> Outcome:
-        if self._is_over(job) or job.copy_tries + 1 >= GONE_FOR_GOOD:
-            return Retry(cause=Cause.EXPIRED, error=error)
-        return self._again(job, error, Cause.DOWNLOAD, None)
+    def _undelivered(self, job: Job, error: str) -> Outcome:
+        """Not to be had, or not within its hour. Only the provider's own record can say that it was deleted.
 
-    def _again(self, job: Job, error: str, cause: Cause, after_seconds: float | None) -> Outcome:
-        if cause is Cause.DOWNLOAD and self._is_over(job):
-            return Retry(cause=Cause.EXPIRED, error=f"expired before it could be copied: {error}")
+        A file host may answer 404 for a minute, and keep things for longer than its word: whoever believed the one or
+        the clock would pay again for what can still be fetched. Proxies that answer with the images have no record:
+        there the clock decides.
+        """
+        if job.prediction_id is None:
+            return self._expired(error) if self._is_over(job) else self._again(job, error, None)
+        try:
+            kept = self.record.kept(job)
+        except Transient as unclear:
+            return self._again(job, f"{error}; {unclear}", unclear.after_seconds)
+        except Permanent as unclear:
+            return self._overtime(job, f"{error}; {unclear}")
+        if not kept:
+            return self._expired(error)
+        return self._overtime(job, error) if kept == job.output else self._elsewhere(job, kept)
+
+    def _elsewhere(self, job: Job, kept: tuple[str, ...]) -> Outcome:
+        """The provider gives other addresses by now."""
+        try:
+            return self._fetch(replace(job, output=kept))
+        except Gone as error:
+            return self._overtime(job, str(error))
+        except Transient as error:
+            is_theirs = error.cause is Cause.DOWNLOAD
+            return self._overtime(job, str(error)) if is_theirs else self._again(job, str(error), error.after_seconds)
+
+    def _overtime(self, job: Job, error: str) -> Outcome:
+        """Kept, and yet not to be had. Nothing is paid for it again by itself; but it must end some time."""
+        if self._is_over(job, by_seconds=OVERTIME_SECONDS):
+            return GiveUp(cause=Cause.DOWNLOAD, error=f"kept by the provider, and never to be had: {error}")
+        return self._again(job, error, None)
+
+    def _expired(self, error: str) -> Outcome:
+        return Retry(cause=Cause.EXPIRED, error=f"expired before it could be copied: {error}")
+
+    def _broke(self, job: Job, error: str) -> Outcome:
+        return GiveUp(cause=Cause.DOWNLOAD, error=error) if self._is_over(job) else self._again(job, error, None)
+
+    def _again(self, job: Job, error: str, after_seconds: float | None) -> Outcome:
         wait = COPY.seconds(job.copy_tries, self.dice) if after_seconds is None else after_seconds
         return Wait(after_seconds=wait, copy_failed=True, error=error)
 
-    def _is_over(self, job: Job) -> bool:
-        return job.expires_at is not None and self.clock.now() > job.expires_at
+    def _is_over(self, job: Job, *, by_seconds: float = 0.0) -> bool:
+        return job.expires_at is not None and self.clock.now() > job.expires_at + by_seconds
 
 
 def indexes_of(output: Sequence[str]) -> list[int]:
