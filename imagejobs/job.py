@@ -79,7 +79,10 @@ class Image:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """One submitted file: its counts (which always sum to `total`), pause and progress."""
+    """One submitted file: its counts (which always sum to `total`), pause and progress.
+
+    `nearest_expiry` is when the first of the outputs that wait to be copied dies.
+    """
 
     id: int
     key: str
@@ -103,6 +106,7 @@ class Batch:
     finished_at: float | None = None
     closed_at: float | None = None
     last_moved_at: float | None = None
+    nearest_expiry: float | None = None
 
     @property
     def live(self) -> int:

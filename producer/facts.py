@@ -8,6 +8,7 @@ from imagejobs.job import Batch
 from imagejobs.manifest import iso
 from imagejobs.states import State
 
+NEAR_EXPIRY_SECONDS = 1800.0  # an output lives for an hour: half of it has been lost by then
 ALL_SUCCEEDED, SOME_FAILED, PAUSED, INTERRUPTED = 0, 3, 4, 130
 
 
@@ -26,6 +27,7 @@ def facts(batch: Batch, *, now: float) -> dict[str, Any]:
         "submitted_at": iso(batch.opened_at),
         "not_before": iso(batch.not_before) if batch.not_before else None,
         "first_submitted_at": iso(batch.first_submitted_at),
+        "nearest_expiry": iso(batch.nearest_expiry),
         "finished_at": iso(batch.finished_at),
         "closed": batch.is_done,
         "closed_at": iso(batch.closed_at),
@@ -51,6 +53,11 @@ def final(batch: Batch) -> int:
 def in_flight(batch: Batch) -> int:
     """How many jobs are paid for, or may be, and not yet final."""
     return batch.live - batch.counts[State.QUEUED]
+
+
+def is_expiry_near(batch: Batch, *, now: float) -> bool:
+    """Whether outputs that wait to be copied die soon: copying has fallen far behind, or the store is down."""
+    return batch.nearest_expiry is not None and batch.nearest_expiry - now < NEAR_EXPIRY_SECONDS
 
 
 def average(batch: Batch, *, now: float) -> dict[str, float | None]:

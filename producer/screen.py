@@ -18,7 +18,7 @@ from rich.text import Text
 from imagejobs.errors import Cause
 from imagejobs.job import Batch, FailureGroup
 from imagejobs.states import State
-from producer.facts import average, place, way_out
+from producer.facts import average, is_expiry_near, place, way_out
 from producer.wording import counted, printable, spoken
 
 if TYPE_CHECKING:
@@ -89,7 +89,8 @@ def status_view(batch: Batch, *, now: float) -> RenderableType:
     figures = [counted(batch.images, "image"), f"{counted(batch.creates_sent, 'create')} sent"]
     figures += [f"{rate:g} jobs/min"] if rate else []
     figures += [f"about {spoken(left)} left"] if left else []
-    notes = [Text(" · ".join(figures)), *risk_lines(batch), *pause_lines(batch), *failure_hint(batch)]
+    notes = [Text(" · ".join(figures)), *expiry_line(batch, now=now), *risk_lines(batch)]
+    notes += [*pause_lines(batch), *failure_hint(batch)]
     return Group(title, states_table(batch), Text(""), *notes, Text(_where(batch), style="dim"))
 
 
@@ -101,6 +102,16 @@ def _phase(batch: Batch, *, now: float) -> str:
     if batch.not_before > now:
         return f"starts in {spoken(batch.not_before - now)}"
     return "closing" if batch.live == 0 else "at work"
+
+
+def expiry_line(batch: Batch, *, now: float) -> list[Text]:
+    """When the first output that waits to be copied dies; loud when that is soon."""
+    if batch.nearest_expiry is None:
+        return []
+    left = batch.nearest_expiry - now
+    when = f"in {spoken(left)}" if left > 0 else f"{spoken(-left)} ago"
+    style = "bold yellow" if is_expiry_near(batch, now=now) else ""
+    return [Text(f"first output that waits to be copied expires: {when}", style=style)]
 
 
 def risk_lines(batch: Batch) -> list[Text]:

@@ -18,6 +18,7 @@ from worker.services import Services
 
 BUSY_SECONDS, IDLE_SECONDS = 0.5, 2.0
 EASY_LAG_SECONDS, WORST_LAG_SECONDS = 120.0, 420.0  # copying this far behind: slow down; stop submitting
+STUCK_OUTPUTS = 20  # so many that cannot be had hold nobody up: they are not a backlog
 IMAGES_A_SECOND = 500  # closing writes thousands; a closer that takes longer than this has died
 
 log = structlog.get_logger("imagejobs.tend")
@@ -53,7 +54,8 @@ class Tender:
         """Top the submit queue up; less of it when copying falls behind, since finished outputs die within the hour."""
         services = self._services
         now = services.clock.now()
-        share = ease(services.ledger.views.nearest_expiry(services.account), services.settings.keep_seconds, now)
+        expiry = services.ledger.views.backlog_expiry(services.account, leave_out=STUCK_OUTPUTS)
+        share = ease(expiry, services.settings.keep_seconds, now)
         if share <= 0:
             log.warning("submitting_stopped", because="copying has fallen behind")
             return 0

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import and_, delete, insert, select, update
+from sqlalchemy import Connection, Row, and_, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from imagejobs.breaker import probe_after
 from imagejobs.job import Batch, Spec, canonical_json
 from imagejobs.ledger.counters import NO_STREAK, NOT_PAUSED
 from imagejobs.ledger.engine import Database
-from imagejobs.ledger.rows import batch_of
+from imagejobs.ledger.rows import batch_of, expiries
 from imagejobs.ledger.tables import batches, jobs
 from imagejobs.ledger.turns import runnable
 from imagejobs.states import LIVE, State
@@ -72,7 +72,7 @@ class Batches:
         """The batch of that key; its counts come from its own row, whatever its size."""
         with self._database.read() as connection:
             row = connection.execute(select(batches).where(batches.c.key == key)).one_or_none()
-        return None if row is None else batch_of(row)
+            return None if row is None else _seen(connection, row)
 
     def rows_digest(self, batch_id: int) -> str:
         """The digest of the rows that the batch was made of."""
@@ -82,7 +82,8 @@ class Batches:
     def all(self) -> list[Batch]:
         """Every batch, the newest first."""
         with self._database.read() as connection:
-            return [batch_of(row) for row in connection.execute(select(batches).order_by(batches.c.id.desc()))]
+            rows = connection.execute(select(batches).order_by(batches.c.id.desc())).all()
+            return [_seen(connection, row) for row in rows]
 
     def unfinished(self, account: str) -> list[Batch]:
         """The account's opened batches that are not closed."""
@@ -128,6 +129,12 @@ class Batches:
         """The closing did not work (a store that refuses): try again then."""
         with self._database.write() as connection:
             connection.execute(update(batches).where(batches.c.id == batch_id).values(closing_until=until))
+
+
+def _seen(connection: Connection, row: Row[Any]) -> Batch:
+    """The batch as people see it: with the expiry of what waits to be copied, if anything does."""
+    waiting = expiries(batches.c.id == row.id).limit(1)
+    return batch_of(row, nearest_expiry=connection.execute(waiting).scalar() if row.storing else None)
 
 
 def _job_row(batch_id: int, spec: Spec, max_tries: int, now: float) -> dict[str, Any]:

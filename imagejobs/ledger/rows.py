@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Row, Select, and_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, select, text
 
 from imagejobs.job import Batch, Job
 from imagejobs.ledger.tables import END_IT, attempts, batches, jobs
@@ -66,10 +66,18 @@ def job_of(row: Row[Any]) -> Job:
     )
 
 
-def batch_of(row: Row[Any]) -> Batch:
+def batch_of(row: Row[Any], *, nearest_expiry: float | None = None) -> Batch:
     """One row of the batches table."""
-    names = Batch.__dataclass_fields__.keys() - {"counts", "finished_at"}
+    names = Batch.__dataclass_fields__.keys() - {"counts", "finished_at", "nearest_expiry"}
     facts = {name: getattr(row, name) for name in names}
     counts = {state: getattr(row, state.value) for state in State}
     live = sum(counts[state] for state in (State.QUEUED, State.SUBMITTING, State.RUNNING, State.STORING))
-    return Batch(**facts, counts=counts, finished_at=row.last_moved_at if live == 0 else None)
+    finished_at = row.last_moved_at if live == 0 else None
+    return Batch(**facts, counts=counts, finished_at=finished_at, nearest_expiry=nearest_expiry)
+
+
+def expiries(whose: ColumnElement[bool]) -> Select[Any]:
+    """When the outputs that wait to be copied die, the first one first."""
+    current = and_(attempts.c.job_id == jobs.c.id, attempts.c.number == jobs.c.attempt)
+    waiting = select(attempts.c.expires_at).join(jobs, current).join(batches, batches.c.id == jobs.c.batch_id)
+    return waiting.where(text("jobs.state = 'storing'"), whose).order_by(attempts.c.expires_at)

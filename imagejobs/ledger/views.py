@@ -10,7 +10,7 @@ from sqlalchemy import Select, and_, delete, func, insert, select, text, tuple_
 
 from imagejobs.job import Job
 from imagejobs.ledger.engine import Database
-from imagejobs.ledger.rows import job_of, job_query, parts
+from imagejobs.ledger.rows import expiries, job_of, job_query, parts
 from imagejobs.ledger.tables import attempts, batches, images, jobs, orphans, schemas
 from imagejobs.states import State
 
@@ -57,13 +57,14 @@ class Views:
                     found.update(connection.execute(select(column).where(column.in_(ids))).scalars())
         return found
 
-    def nearest_expiry(self, account: str) -> float | None:
-        """When the first of the outputs that wait to be copied dies; none when nothing waits."""
-        current = and_(attempts.c.job_id == jobs.c.id, attempts.c.number == jobs.c.attempt)
-        waiting = select(func.min(attempts.c.expires_at)).join(jobs, current)
-        waiting = waiting.join(batches, batches.c.id == jobs.c.batch_id).where(batches.c.account == account)
+    def backlog_expiry(self, account: str, *, leave_out: int) -> float | None:
+        """When the account's backlog of copies begins to die, but for so many outputs that die before all others.
+
+        One that can never be had waits out its hour, and is no sign that copying has fallen behind.
+        """
+        waiting = expiries(batches.c.account == account).limit(1).offset(leave_out)
         with self._database.read() as connection:
-            return connection.execute(waiting.where(text("jobs.state = 'storing'"))).scalar()
+            return connection.execute(waiting).scalar()
 
     def copies_waiting(self, account: str) -> int:
         """How many finished predictions have not been copied yet."""

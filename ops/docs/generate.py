@@ -130,6 +130,7 @@ def status() -> str:
         creates_sent=965,
         opened_at=began,
         first_submitted_at=began + 1,
+        nearest_expiry=began + 3690,
     )
     return f"```json\n{json.dumps(facts(batch, now=began + 101), indent=2)}\n```"
 

@@ -7,7 +7,7 @@ import pytest
 from imagejobs.job import Batch
 from imagejobs.states import State
 from producer.children import restart_after
-from producer.facts import facts, way_out
+from producer.facts import facts, is_expiry_near, way_out
 from producer.pace import Pace
 
 CONTRACT = {"batch", "total", "images", "paused", "creates_sent", "possible_double_payments"}
@@ -38,6 +38,15 @@ def test_times_are_iso_8601() -> None:
     seen = facts(a_batch(), now=1050.0)
 
     assert ("1970-01-01T00:16:40.000000Z", None) == (seen["first_submitted_at"], seen["finished_at"])
+
+
+def test_the_nearest_expiry_is_told_and_loud_when_it_is_near() -> None:
+    """Half an hour before outputs die there is still time to put the store right."""
+    waiting = a_batch(nearest_expiry=5000.0)
+
+    assert "1970-01-01T01:23:20.000000Z" == facts(waiting, now=1050.0)["nearest_expiry"]
+    assert (False, True) == (is_expiry_near(waiting, now=1050.0), is_expiry_near(waiting, now=4000.0))
+    assert (None, False) == (facts(a_batch(), now=1050.0)["nearest_expiry"], is_expiry_near(a_batch(), now=1050.0))
 
 
 def test_the_average_and_what_is_left_of_the_time() -> None:
