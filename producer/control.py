@@ -44,10 +44,14 @@ def cancel(ledger: Ledger, batch: Batch, *, with_flying: bool) -> Canceled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPlan:
-    """What a retry would do, shown before it does it. The selection is frozen: what fails later is not part of it."""
+    """What a retry would do, shown before it does it.
+
+    It is frozen as of `made_at`: what fails later is not part of it, and what was shown as free is never paid for.
+    """
 
     batch: Batch
     selection: Selection
+    made_at: float
     groups: tuple[FailureGroup, ...]
 
     @property
@@ -84,7 +88,7 @@ def plan_retry(
         states=(State.FAILED, State.CANCELED) if with_canceled else (State.FAILED,),
     )
     groups = ledger.steering.groups(batch.id, selection, now=now)
-    return RetryPlan(batch=batch, selection=selection, groups=tuple(groups))
+    return RetryPlan(batch=batch, selection=selection, made_at=now, groups=tuple(groups))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +109,8 @@ def retry(ledger: Ledger, settings: Settings, plan: RetryPlan) -> Retried:
     now = ledger.database.now()
     with open_store_of(batch.store) as store, reachable_broker(settings, account=batch.account) as broker:
         with reopened(ledger, store, batch, now=now):
-            done = ledger.steering.retry(batch.id, plan.selection, max_tries=settings.max_tries, now=now)
+            done = ledger.steering.retry(
+                batch.id, plan.selection, max_tries=settings.max_tries, now=now, shown_at=plan.made_at
+            )
         is_sent = feed(ledger, broker, settings, account=batch.account)
     return Retried(copied=done[0], generated=done[1], is_sent=is_sent)

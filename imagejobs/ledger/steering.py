@@ -80,15 +80,18 @@ class Steering:
         with self._database.read() as connection:
             return [_group(row) for row in connection.execute(query.order_by(found.c.size.desc(), found.c.sample))]
 
-    def retry(self, batch_id: int, selection: Selection, *, max_tries: int, now: float) -> tuple[int, int]:
+    def retry(
+        self, batch_id: int, selection: Selection, *, max_tries: int, now: float, shown_at: float | None = None
+    ) -> tuple[int, int]:
         """Re-queue the selection: copy again what is still there (free), generate the rest again (paid).
 
-        Returns how many of each. A copy that then turns out expired fails, and is not paid for unasked.
+        Returns how many of each. A copy that then turns out expired fails, and is not paid for unasked: so does one
+        that expired since the plan was shown to somebody, at `shown_at`, as free.
         """
         self._reopen(batch_id, now=now)
         copied = generated = 0
         for source in selection.states:
-            columns = jobs.c.id, case((_copyable(now), 1), else_=0).label("is_free")
+            columns = jobs.c.id, case((_copyable(now if shown_at is None else shown_at), 1), else_=0).label("is_free")
             chosen = _selected(select(*columns), batch_id, replace(selection, states=(source,)))
             for ids in parts(self._ids(chosen), CHUNK):
                 with self._database.write() as connection:

@@ -15,6 +15,8 @@ from imagejobs.errors import BadSetting, Cause, Complaint
 from imagejobs.job import Batch, Job
 from imagejobs.layout import MARKER, file_key
 from imagejobs.ledger import Ledger
+from imagejobs.ledger.rows import job_of, job_query
+from imagejobs.ledger.tables import jobs
 from imagejobs.settings import Settings
 from imagejobs.states import State
 from producer import control, submit_batch
@@ -40,6 +42,11 @@ class Bench:
     def states(self) -> dict[str, str]:
         """By row."""
         return {row["row_id"]: row["state"] for row in self.ledger.views.job_rows(self.batch.id)}
+
+    def job(self, row_id: str) -> Job:
+        """One job as it is now."""
+        with self.ledger.database.read() as connection:
+            return job_of(connection.execute(job_query().where(jobs.c.row_id == row_id)).one())
 
     def claim(self) -> list[Job]:
         """Everything that is queued, in a worker's hands."""
@@ -101,6 +108,24 @@ def test_what_fails_after_the_plan_was_shown_is_not_part_of_it(bench: Bench) -> 
     )
 
     assert control.Retried() == control.retry(bench.ledger, bench.settings, plan)
+
+
+def test_what_was_shown_as_free_is_not_paid_for_when_it_expires_before_the_answer(bench: Bench) -> None:
+    """A person may take an hour to say yes. The copy then fails as expired, by the one try that it is given."""
+    now = bench.ledger.database.now()
+    running = moves.accepted(bench.job("r3"), prediction_id="p-r3", at=now, look_at=now)
+    bench.ledger.jobs.apply([running], now=now)
+    times = {"completed_at": now, "expires_at": now + 600, "resend_at": now, "predict_time_s": 1.0}
+    bench.ledger.jobs.apply([moves.finished(bench.job("r3"), output=["https://x/out-0.png"], **times)], now=now)
+    gone = moves.gave_up(bench.job("r3"), cause=Cause.DOWNLOAD, error="cut off", at=now)
+    bench.ledger.jobs.apply([gone], now=now)
+    plan = control.plan_retry(bench.ledger, bench.batch, ids=["r3"])
+    later = plan.made_at + 3600
+    done = bench.ledger.steering.retry(bench.batch.id, plan.selection, max_tries=4, now=later, shown_at=plan.made_at)
+
+    assert (1, 0) == (plan.free, plan.paid)
+    assert (1, 0) == done
+    assert (State.STORING, 1) == (bench.job("r3").state, bench.job("r3").tries_left)
 
 
 def test_only_what_failed_long_ago_is_chosen_when_asked(bench: Bench) -> None:
