@@ -45,10 +45,14 @@ faults: export FAULT_JOBS ?= 500
 faults: .venv/.test  ## the fault matrix: each fault caused on purpose, with real processes and servers (FAULT_JOBS=500 a row)
 	$(BIN)/pytest tests/faults -n $(FAULT_ROWS_AT_ONCE) --dist worksteal
 
+soak: export SOAK_MINUTES ?= 20
+soak: .venv/.test  ## everything at once, for SOAK_MINUTES=20
+	$(BIN)/pytest tests/faults/soak.py -s
+
 docs: .venv/.test  ## bring the generated parts of the docs up to date
 	$(BIN)/python ops/docs/generate.py
 
 clean:  ## forget the environment and caches (not your data)
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
 
-.PHONY: help install run test lint check system faults docs clean
+.PHONY: help install run test lint check system faults soak docs clean
