@@ -111,6 +111,19 @@ class Fleet:
         )
         return self.batch()
 
+    def command(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        """`imagejobs` with the fleet's settings, to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "producer", *arguments],
+            env={**os.environ, **self.environ, **environ},
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
     def log(self) -> str:
         """What the workers have said."""
         return (self.folder / "worker.log").read_text(encoding="utf-8", errors="replace")

@@ -2,26 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 from imagejobs.states import State
 from tests.servers.sandbox import SandboxServer
-from tests.system.fleet import ROOT, Fleet, assert_all_stored, rows
-
-
-def command(fleet: Fleet, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """`imagejobs` with the fleet's settings."""
-    return subprocess.run(
-        [sys.executable, "-m", "producer", *arguments],
-        env={**os.environ, **fleet.environ},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+from tests.system.fleet import Fleet, assert_all_stored, rows
 
 
 def test_what_is_still_at_the_provider_is_copied_again_for_free(tmp_path, redis_url, sandbox: SandboxServer):
@@ -31,10 +14,10 @@ def test_what_is_still_at_the_provider_is_copied_again_for_free(tmp_path, redis_
         fleet.submit(rows(6))
         fleet.start(1)
         failed = fleet.closed()
-        listed = command(fleet, "failures", "night")
-        previewed = command(fleet, "retry", "night", "--dry-run")
+        listed = fleet.command("failures", "night")
+        previewed = fleet.command("retry", "night", "--dry-run")
         sandbox.faults([])
-        retried = command(fleet, "retry", "night", "--yes")
+        retried = fleet.command("retry", "night", "--yes")
         batch = fleet.closed()
 
         assert 6 == failed.counts[State.FAILED], fleet.log()[-2000:]
@@ -52,7 +35,7 @@ def test_what_must_be_generated_again_is_paid_for_exactly_so_often(tmp_path, red
         fleet.submit(rows(8))
         fleet.start(1)
         failed = fleet.closed()
-        retried = command(fleet, "retry", "night", "--cause", "input", "--yes")
+        retried = fleet.command("retry", "night", "--cause", "input", "--yes")
         batch = fleet.closed()
 
         assert 3 == failed.counts[State.FAILED]
