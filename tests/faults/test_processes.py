@@ -1,30 +1,159 @@
-"""Worker processes that die, stop and wake up: whatever happens to one, every job is paid for once and stored."""
+"""Worker processes that die: whatever one was doing, every job is paid for once and stored."""
 
 from __future__ import annotations
 
 import random
+import re
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
-from imagejobs.states import State
-from tests.faults import matrix
+import pytest
+import redis
+
+from imagejobs.queues import POLL, TEND, key_prefix
+from tests.faults import matrix, windows
+from tests.servers.sandbox import SandboxServer
+from tests.servers.waiting import eventually
 from tests.system.fleet import Fleet, rows
 
+KILLS = 6
+STRIKES = {
+    "before its POST": (windows.claimed, []),
+    "before the provider accepts": (windows.arrived, [{"on": "create", "kind": "delay", "seconds": 0.5}]),
+    "before the reply": (windows.accepted, [{"on": "create", "kind": "delay_after", "seconds": 0.5}]),
+}
+_ORIGIN = re.compile(r'"origin": "gen(\d+)@')
 
-def test_random_workers_killed_every_second(fleet: Fleet) -> None:
-    """kill -9 of one of three, every second until the last job is done."""
-    fleet.sandbox.faults([{"on": "create", "kind": "delay_after", "seconds": 0.1}])
-    fleet.submit(rows(matrix.jobs()))
-    fleet.start(3)
-    fleet.reached(lambda batch: batch.counts[State.QUEUED] < batch.total)
-    dice, killed = random.Random(7), 0
-    while fleet.batch().live > 0:
-        fleet.kill(dice.choice(fleet.workers))
-        fleet.start(1)
-        killed += 1
-        time.sleep(1.0)  # the pace of the killing, not a wait for anything
-    began = time.monotonic()
-    batch = fleet.closed()
+
+@pytest.fixture
+def paced(tmp_path: Path, redis_url: str, sandbox: SandboxServer) -> Iterator[Fleet]:
+    """Ten creates a second, so that a claimed job waits a moment for its place."""
+    with Fleet(tmp_path, sandbox=sandbox, redis_url=redis_url, IMAGEJOBS_CREATES_PER_MINUTE="600") as fleet:
+        yield fleet
+
+
+@pytest.fixture
+def spread(tmp_path: Path, redis_url: str, sandbox: SandboxServer) -> Iterator[Fleet]:
+    """An allowance that spreads the creates over some 25 seconds, however many there are."""
+    per_minute = max(60, int(matrix.jobs() * 60 / 25))
+    with Fleet(tmp_path, sandbox=sandbox, redis_url=redis_url, IMAGEJOBS_CREATES_PER_MINUTE=str(per_minute)) as fleet:
+        yield fleet
+
+
+def test_random_workers_killed_every_second(spread: Fleet) -> None:
+    """kill -9 of one of three, every second until the last job is done; the counts sum whenever they are looked at."""
+    spread.sandbox.faults([{"on": "create", "kind": "delay_after", "seconds": 0.1}])
+    spread.submit(rows(matrix.jobs()))
+    spread.start(3)
+    dice, kills = random.Random(7), windows.Strikes(spread)
+    while kills.look().live > 0:
+        if kills.is_due() and (up := windows.ready(spread)):
+            spread.kill(dice.choice(up))
+            spread.start(1)
+            kills.struck()
+        time.sleep(0.1)
+    batch = spread.closed()
 
     matrix.proven(
-        fleet, batch, fault="kill -9 of random workers", injected=killed, recovery_seconds=time.monotonic() - began
+        spread,
+        batch,
+        fault="kill -9 of random workers",
+        injected=kills.count,
+        recovery_seconds=kills.recovery_seconds,
     )
+
+
+@pytest.mark.parametrize("moment", STRIKES)
+def test_killed_around_the_post(paced: Fleet, moment: str) -> None:
+    """kill -9 of the worker whose creates are just there, again and again: they are looked up, not paid again."""
+    window, rules = STRIKES[moment]
+    paced.sandbox.faults(rules)
+    paced.submit(rows(matrix.jobs()))
+    for strike in range(KILLS):
+        (worker,) = paced.start(1)
+        windows.enter(paced, window, after_jobs=strike * matrix.jobs() // (2 * KILLS))
+        paced.kill(worker)
+    struck_at, before = time.monotonic(), windows.beyond(paced.batch())
+    paced.start(2)
+    paced.reached(lambda batch: windows.beyond(batch) > before)
+    recovered_at = time.monotonic()
+    batch = paced.closed(timeout_seconds=180)
+
+    assert windows.looked_up(paced, "Absent" if window is windows.claimed else "Accepted") > 0
+    matrix.proven(
+        paced,
+        batch,
+        fault=f"kill -9 of a worker {moment}",
+        injected=KILLS,
+        recovery_seconds=recovered_at - struck_at,
+    )
+
+
+def test_the_worker_that_sent_for_the_sweep_is_killed(spread: Fleet) -> None:
+    """kill -9 of the process whose pulse sent the sweep that is under way, again and again."""
+    spread.sandbox.faults([{"on": "list", "kind": "delay", "seconds": 0.5}])
+    spread.submit(rows(matrix.jobs()))
+    spread.start(3)
+    senders, kills = senders_of(spread), windows.Strikes(spread, every_seconds=4.0)
+    while kills.look().live > 0:
+        struck = [worker for worker in windows.ready(spread) if worker.pid in senders()]
+        if struck and kills.is_due():
+            spread.kill(struck[0])
+            spread.start(1)
+            kills.struck()
+        time.sleep(0.05)
+    batch = spread.closed()
+
+    matrix.proven(
+        spread,
+        batch,
+        fault="kill -9 of the pulse's holder",
+        injected=kills.count,
+        recovery_seconds=kills.recovery_seconds,
+    )
+
+
+def senders_of(fleet: Fleet) -> Callable[[], set[int]]:
+    """Tells whose messages for a sweep wait on the queues or are being worked on, by process id: Celery writes it."""
+    prefix = key_prefix(fleet.settings.account_name)
+    server = redis.Redis.from_url(fleet.environ["REDIS_URL"], decode_responses=True)
+
+    def senders() -> set[int]:
+        waiting = [message for sweep in (POLL, TEND) for message in server.lrange(prefix + sweep, 0, -1)]
+        in_hand = server.hvals(f"{prefix}unacked")
+        swept = [message for message in [*waiting, *in_hand] if POLL in message or TEND in message]
+        return {int(pid) for message in swept for pid in _ORIGIN.findall(message.replace('\\"', '"'))}
+
+    return senders
+
+
+def test_the_worker_that_runs_the_sweep_is_killed(fleet: Fleet) -> None:
+    """kill -9 while the provider's list is being read: another worker sweeps once the due time has run out."""
+    fleet.sandbox.faults([{"on": "list", "kind": "delay", "seconds": 1.0}])
+    fleet.submit(rows(matrix.jobs()))
+    kills = 3
+    for _ in range(kills):
+        (worker,) = fleet.start(1)
+        eventually(lambda: _sweeps(fleet) > 0, timeout_seconds=60, what="a sweep reads the list")
+        fleet.kill(worker)
+        eventually(lambda: _sweeps(fleet) == 0, timeout_seconds=60, what="the dead sweep's call is over")
+    struck_at, read = time.monotonic(), fleet.sandbox.stats()["lists"]
+    fleet.start(1)
+    eventually(lambda: fleet.sandbox.stats()["lists"] > read, timeout_seconds=60, what="the next sweep")
+    recovered_at = time.monotonic()
+    batch = fleet.closed(timeout_seconds=180)
+
+    matrix.proven(
+        fleet,
+        batch,
+        fault="kill -9 in mid-sweep",
+        injected=kills,
+        recovery_seconds=recovered_at - struck_at,
+    )
+
+
+def _sweeps(fleet: Fleet) -> int:
+    """Calls for the list that have arrived and are not answered."""
+    stats = fleet.sandbox.stats()
+    return int(stats["arrived"].get("list", 0)) - int(stats["lists"])

@@ -7,6 +7,7 @@ provider's own counts and the store's bytes against each other.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -58,6 +59,7 @@ class Fleet:
         self.settings = Settings.read(self.environ)
         self.ledger = Ledger(self.settings.database)
         self.workers: list[subprocess.Popen[bytes]] = []
+        self._logs: dict[subprocess.Popen[bytes], Path] = {}
 
     def submit(self, specs: Sequence[Mapping[str, Any]], *, batch: str = "night", **options: Any) -> Batch:
         """Record a batch and feed it."""
@@ -71,22 +73,25 @@ class Fleet:
         assert sum(found.counts.values()) == found.total
         return found
 
-    def start(self, count: int = 1, **environ: str) -> list[subprocess.Popen[bytes]]:
-        """Start worker processes."""
-        started = [self._start(environ) for _ in range(count)]
+    def start(self, count: int = 1, *, root: Path = ROOT, **environ: str) -> list[subprocess.Popen[bytes]]:
+        """Start worker processes, of the version whose packages lie in `root`."""
+        started = [self._start(root, environ) for _ in range(count)]
         self.workers += started
         return started
 
-    def _start(self, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
-        with (self.folder / "worker.log").open("ab") as log:
-            return subprocess.Popen(
+    def _start(self, root: Path, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        path = self.folder / f"worker-{len(self._logs) + 1:03}.log"
+        with path.open("ab") as log:
+            worker = subprocess.Popen(
                 [sys.executable, "-m", "worker"],
                 env={**os.environ, **self.environ, **environ},
-                cwd=ROOT,
+                cwd=root,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
+        self._logs[worker] = path
+        return worker
 
     def kill(self, worker: subprocess.Popen[bytes]) -> None:
         """kill -9."""
@@ -124,9 +129,20 @@ class Fleet:
             check=False,
         )
 
-    def log(self) -> str:
-        """What the workers have said."""
-        return (self.folder / "worker.log").read_text(encoding="utf-8", errors="replace")
+    def log(self, *workers: subprocess.Popen[bytes]) -> str:
+        """What these workers have said, or all of them."""
+        paths = [self._logs[worker] for worker in workers or self._logs]
+        return "".join(path.read_text(encoding="utf-8", errors="replace") for path in paths)
+
+    def events(self, name: str, *workers: subprocess.Popen[bytes]) -> list[dict[str, Any]]:
+        """Every event of this name that these workers have logged, or all of them."""
+        lines = [line for line in self.log(*workers).splitlines() if f'"event": "{name}"' in line]
+        return [json.loads(line) for line in lines if line.endswith("}")]
+
+    def is_up(self, worker: subprocess.Popen[bytes]) -> bool:
+        """Whether the worker has opened its doors: it takes messages from here on."""
+        with self._logs[worker].open(encoding="utf-8", errors="replace") as log:
+            return '"event": "worker_starts"' in log.read(4096)
 
     def __enter__(self) -> Self:
         return self
