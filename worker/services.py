@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -146,30 +146,38 @@ def in_threads(look: Callable[[Job], tuple[Job, Outcome]], jobs: Sequence[Job]) 
 class LedgerClock(SystemClock):
     """The database's clock, for a fleet whose hosts disagree: an intent dated by one is looked up by another.
 
-    Read once at the start and then every minute; in between this machine's own steady clock carries it on.
+    Read once at the start and then every minute; in between this machine's own steady clock carries it on, also through
+    a suspension. A reading that the process may have slept over is taken again: behind, it would date an intent too
+    early, and have it looked up while its POST is on the way; ahead, it would look up the others' too soon.
     """
 
     REFRESH_SECONDS = 60.0
+    QUICK_SECONDS = 1.0
+    READINGS = 5
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._read_at = self._now_then = 0.0
-        self._refresh()
+        self._ahead = self._read()  # of the steady clock: one number, so that no thread sees half a change
+        self._refresh_at = self.monotonic() + self.REFRESH_SECONDS
 
     def now(self) -> float:
         """Seconds since the epoch, UTC, by the database."""
-        if time.monotonic() - self._read_at > self.REFRESH_SECONDS:
+        if self.monotonic() > self._refresh_at:
             self._refresh()
-        return self._now_then + (time.monotonic() - self._read_at)
+        return self.monotonic() + self._ahead
 
     def _refresh(self) -> None:
-        try:
-            now = self._ledger.database.now()
-        except LEDGER_ERRORS:
-            if not self._read_at:
-                raise
-            return
-        self._now_then, self._read_at = now, time.monotonic()
+        self._refresh_at = self.monotonic() + self.REFRESH_SECONDS
+        with suppress(*LEDGER_ERRORS):
+            self._ahead = self._read()
+
+    def _read(self) -> float:
+        for _ in range(self.READINGS):
+            asked_at = self.monotonic()
+            now, took = self._ledger.database.now(), self.monotonic() - asked_at
+            if took <= self.QUICK_SECONDS:
+                break
+        return now - asked_at - took / 2
 
 
 def _clock(ledger: Ledger) -> Clock:

@@ -56,7 +56,9 @@ class Submitter:
         if grant.places < len(job_ids):
             self._leave(job_ids[grant.places :], due_at=services.clock.now() + grant.after_seconds)
         if grant.places:
-            self._send(self._claim(job_ids[: grant.places], grant), grant, first_slot)
+            # Before the claim, which may wait for the ledger: whoever looks these jobs up counts from here.
+            claimed_at = services.clock.monotonic()
+            self._send(self._claim(job_ids[: grant.places], grant), grant, first_slot, claimed_at)
 
     def _claim(self, job_ids: Sequence[int], grant: Grant) -> list[Job]:
         services = self._services
@@ -71,9 +73,7 @@ class Submitter:
             self._leave([one for one in job_ids if one not in {job.id for job in claimed}], due_at=now)
         return claimed
 
-    def _send(self, claimed: Sequence[Job], grant: Grant, first_slot: float) -> None:
-        services = self._services
-        claimed_at = services.clock.monotonic()
+    def _send(self, claimed: Sequence[Job], grant: Grant, first_slot: float, claimed_at: float) -> None:
         for position, job in enumerate(claimed):
             self._keep_slot(first_slot + position * grant.spacing_seconds, grant)
             outcome = self._create(job, claimed_at)
