@@ -50,6 +50,7 @@ FATE = {
     "data_removed": Kind(on=CREATE),
     "output_url": Kind(on=CREATE, parameters={"url": "http://127.0.0.1:9/out-0.png"}),
     "unknown_status": Kind(on=CREATE, parameters={"status": "rebalancing", "for_ever": False}),
+    "no_deadline": Kind(on=CREATE),
 }
 # Change how prediction objects are shown.
 VIEW = {

@@ -80,7 +80,7 @@ class Provider:
         starts_ns = self.boots.ready_ns(order.model.full_name, created_ns) + int(wait * NS)
         run = run_seconds(self.options.run_seconds, prompt=prompt, seed=seed)
         run += struck.get("slow_run", {}).get("seconds", 0)
-        limit = order.cancel_after_seconds
+        limit = None if "no_deadline" in struck else order.cancel_after_seconds
         prediction = Prediction(
             id=_new_key(16)[:26],
             file_key=_new_key(30),

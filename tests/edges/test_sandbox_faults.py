@@ -177,6 +177,17 @@ class TestFate:
 
         assert "canceled" == server.call("POST", f"predictions/{made['id']}/cancel").json()["status"]
 
+    def test_no_deadline(self, server: SandboxServer) -> None:
+        """A provider that takes Cancel-After and forgets it, as some proxies do."""
+        server.faults([{"on": "create", "kind": "no_deadline", "match": "hill"}])
+        limit = {"headers": {"Cancel-After": "5s"}}
+        made = [
+            server.call("POST", "predictions", json={"version": STABLE_DIFFUSION, "input": {"prompt": prompt}}, **limit)
+            for prompt in ("a hill", "a sea")
+        ]
+
+        assert [False, True] == ["deadline" in reply.json() for reply in made]
+
 
 class TestView:
     """Faults in how objects are shown."""

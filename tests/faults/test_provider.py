@@ -227,6 +227,20 @@ def test_deadlines_before_the_start(tmp_path: Path, redis_url: str, sandbox: San
         matrix.proven(fleet, batch, fault="aborted at the deadline", injected=6, paid_retries=6)
 
 
+def test_deadlines_that_the_provider_forgets(tmp_path: Path, redis_url: str, sandbox: SandboxServer) -> None:
+    """Its time limit passed and nothing ended it: a minute later it is cancelled by us, and fails as `deadline`."""
+    with Fleet(tmp_path, sandbox=sandbox, redis_url=redis_url, IMAGEJOBS_JOB_SECONDS="5") as fleet:
+        endless = {"kind": "unknown_status", "for_ever": True}
+        sandbox.faults([{"on": "create", **kind, "count": 3} for kind in (endless, {"kind": "no_deadline"})])
+        fleet.submit(rows(matrix.jobs()))
+        fleet.start(2)
+        batch = finished(fleet)
+
+        assert {Cause.DEADLINE: 3} == causes(fleet, batch)
+        assert 3 == sandbox.stats()["predictions"]["canceled"]
+        matrix.proven(fleet, batch, fault="never ends, no deadline", injected=sandbox.stats()["cancels"], failed=3)
+
+
 def limits_sent(sandbox: SandboxServer) -> list[float]:
     """The time limit of each prediction, as the provider shows it: from its making to its deadline, in seconds."""
     shown = (sandbox.get(one["id"]) for one in sandbox.predictions())

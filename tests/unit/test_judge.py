@@ -101,6 +101,14 @@ def test_canceled_at_its_deadline_is_a_deadline():
     assert Cause.DEADLINE is found.cause
 
 
+def test_canceled_past_its_limit_is_a_deadline_too():
+    """Where the provider knows no deadline, the cancel was ours."""
+    found = verdict(status="canceled", now=1000.0 + LIMIT + OVERDUE_SECONDS + 1).outcome
+
+    assert isinstance(found, GiveUp)
+    assert Cause.DEADLINE is found.cause
+
+
 def test_canceled_by_somebody_else_is_said():
     """At the provider's own page, perhaps."""
     found = outcome(status="canceled")

@@ -47,7 +47,7 @@ def judge(job: Job, prediction: Prediction, *, now: float, limit_seconds: float)
         case "failed":
             return Verdict(outcome=_failed(prediction))
         case "canceled":
-            return Verdict(outcome=_canceled(job, prediction))
+            return Verdict(outcome=_canceled(job, prediction, is_late=_late_by(job, now, limit_seconds) > 0))
         case "aborted":
             return Verdict(outcome=_aborted(job))
         case _:
@@ -71,10 +71,11 @@ def _failed(prediction: Prediction) -> Outcome:
     return GiveUp(cause=cause, error=error, is_copied=True)
 
 
-def _canceled(job: Job, prediction: Prediction) -> Outcome:
+def _canceled(job: Job, prediction: Prediction, *, is_late: bool) -> Outcome:
+    """By request, at its time limit (by the provider, or by us where the provider knows none), or by somebody else."""
     if job.cancel_requested:
         return Canceled()
-    if prediction.deadline is not None:
+    if prediction.deadline is not None or is_late:
         return GiveUp(cause=Cause.DEADLINE, error="canceled at its time limit", is_copied=True)
     return GiveUp(cause=Cause.CANCELED, error=prediction.error or "canceled at the provider", is_copied=True)
 
@@ -87,9 +88,13 @@ def _aborted(job: Job) -> Outcome:
 
 
 def _pending(job: Job, prediction: Prediction, now: float, limit_seconds: float) -> Verdict:
-    late = now - (job.intent_at or now) - limit_seconds
+    late = _late_by(job, now, limit_seconds)
     if late > LOST_SECONDS:
         error = f"still {prediction.status!r} long after its time limit"
         return Verdict(outcome=GiveUp(cause=Cause.DEADLINE, error=error), cancel=True)
     is_overdue = late > OVERDUE_SECONDS
     return Verdict(outcome=Wait(after_seconds=RECHECK_SECONDS), cancel=is_overdue or job.cancel_requested)
+
+
+def _late_by(job: Job, now: float, limit_seconds: float) -> float:
+    return now - (job.intent_at or now) - limit_seconds
