@@ -49,6 +49,11 @@ def lasting(full_seconds: float, *, brief_seconds: float) -> float:
     return full_seconds if jobs() >= FULL_JOBS else brief_seconds
 
 
+def finished(fleet: Fleet) -> Batch:
+    """The batch, closed: 500 jobs may take some minutes."""
+    return fleet.closed(timeout_seconds=120 + jobs())
+
+
 def struck(fleet: Fleet, *kinds: str) -> int:
     """How often the sandbox's present rules struck; those of these kinds, or all."""
     rules = fleet.sandbox.stats()["faults"]

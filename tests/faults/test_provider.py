@@ -57,11 +57,6 @@ ODD_LISTS: dict[str, Rules] = {
 }
 
 
-def finished(fleet: Fleet) -> Batch:
-    """The batch, closed: a row of 500 jobs may take some minutes."""
-    return fleet.closed(timeout_seconds=120 + matrix.jobs())
-
-
 def causes(fleet: Fleet, batch: Batch) -> dict[Cause, int]:
     """How many jobs failed, by cause."""
     groups = fleet.ledger.steering.groups(batch.id, Selection(), now=0.0)
@@ -77,7 +72,7 @@ def test_stumbles(fleet: Fleet, fault: str) -> None:
     fleet.sandbox.faults(STUMBLES[fault])
     fleet.submit(rows(matrix.jobs()))
     fleet.start(2)
-    batch = finished(fleet)
+    batch = matrix.finished(fleet)
 
     matrix.proven(fleet, batch, fault=fault, injected=matrix.struck(fleet))
 
@@ -89,7 +84,7 @@ def test_odd_lists(tmp_path: Path, redis_url: str, sandbox: SandboxServer, fault
         sandbox.faults(ODD_LISTS[fault])
         fleet.submit(rows(matrix.jobs()))
         fleet.start(2)
-        batch = finished(fleet)
+        batch = matrix.finished(fleet)
 
         assert 0 == batch.orphans
         assert matrix.struck(fleet, "list_lag", "drop_fields", "shuffle") > 0
@@ -102,7 +97,7 @@ def test_transient_failures(tmp_path: Path, redis_url: str, sandbox: SandboxServ
         sandbox.faults([{"on": "create", "kind": "fail", "count": 1}, {"on": "create", "kind": "fail", "rate": 0.08}])
         fleet.submit(rows(matrix.jobs()))
         fleet.start(2)
-        batch = finished(fleet)
+        batch = matrix.finished(fleet)
         failed = matrix.struck(fleet)
 
         assert failed == matrix.generated_again(fleet, batch)
@@ -116,7 +111,7 @@ def test_slow_starts(fleet: Fleet) -> None:
     fleet.sandbox.faults([{**slow, "count": 1}, {**slow, "rate": 0.1}])
     fleet.submit(rows(matrix.jobs()))
     fleet.start(2)
-    batch = finished(fleet)
+    batch = matrix.finished(fleet)
 
     matrix.proven(fleet, batch, fault=f"slow starts of {seconds:.0f} s", injected=matrix.struck(fleet))
 
@@ -131,7 +126,7 @@ def test_everything_at_once(tmp_path: Path, redis_url: str, sandbox: SandboxServ
         sandbox.faults([rule for rules in STUMBLES.values() for rule in rules] + [failing, slow, LAG, BARE])
         fleet.submit(rows(matrix.jobs()))
         fleet.start(2)
-        batch = finished(fleet)
+        batch = matrix.finished(fleet)
         failed = matrix.struck(fleet, "fail")
 
         assert failed == matrix.generated_again(fleet, batch)
@@ -147,7 +142,7 @@ def test_data_uris(fleet: Fleet) -> None:
     )
     fleet.submit(rows(matrix.jobs(), num_outputs=2))
     fleet.start(2)
-    batch = finished(fleet)
+    batch = matrix.finished(fleet)
 
     matrix.proven(fleet, batch, fault="output as data: URIs", injected=matrix.struck(fleet), outputs=2)
 
@@ -162,7 +157,7 @@ def test_outputs_that_are_not_there(fleet: Fleet) -> None:
     )
     fleet.submit(rows(matrix.jobs()))
     fleet.start(2)
-    batch = finished(fleet)
+    batch = matrix.finished(fleet)
     short = batch.counts[State.FAILED]
 
     assert {Cause.SHORT: short} == causes(fleet, batch)
@@ -177,7 +172,7 @@ def test_partial_sets(fleet: Fleet) -> None:
     fleet.sandbox.faults([{"on": "create", "kind": "partial", "keep": 2, "match": "lighthouse 1"}])
     fleet.submit(rows(matrix.jobs(), num_outputs=4))
     fleet.start(2)
-    batch = finished(fleet)
+    batch = matrix.finished(fleet)
     partial = matrix.struck(fleet)
 
     assert {Cause.SAFETY: partial} == causes(fleet, batch)
@@ -197,7 +192,7 @@ def test_unknown_status_for_a_while(fleet: Fleet) -> None:
     fleet.sandbox.faults([{"on": "create", "kind": "unknown_status"}])
     fleet.submit(rows(matrix.jobs()))
     fleet.start(2)
-    batch = finished(fleet)
+    batch = matrix.finished(fleet)
 
     matrix.proven(fleet, batch, fault="unknown status word", injected=matrix.struck(fleet))
 
@@ -208,7 +203,7 @@ def test_unknown_status_for_ever(tmp_path: Path, redis_url: str, sandbox: Sandbo
         sandbox.faults([{"on": "create", "kind": "unknown_status", "for_ever": True, "count": 5}])
         fleet.submit(rows(matrix.jobs()))
         fleet.start(2)
-        batch = finished(fleet)
+        batch = matrix.finished(fleet)
 
         assert {Cause.DEADLINE: 5} == causes(fleet, batch)
         assert {6.0} == set(limits_sent(sandbox))
@@ -221,7 +216,7 @@ def test_deadlines_before_the_start(tmp_path: Path, redis_url: str, sandbox: San
         sandbox.faults([{"on": "create", "kind": "slow_start", "seconds": 3600.0, "count": 6}])
         fleet.submit(rows(matrix.jobs()))
         fleet.start(2)
-        batch = finished(fleet)
+        batch = matrix.finished(fleet)
 
         assert 6 == sandbox.stats()["predictions"]["aborted"] == matrix.generated_again(fleet, batch)
         matrix.proven(fleet, batch, fault="aborted at the deadline", injected=6, paid_retries=6)
@@ -234,7 +229,7 @@ def test_deadlines_that_the_provider_forgets(tmp_path: Path, redis_url: str, san
         sandbox.faults([{"on": "create", **kind, "count": 3} for kind in (endless, {"kind": "no_deadline"})])
         fleet.submit(rows(matrix.jobs()))
         fleet.start(2)
-        batch = finished(fleet)
+        batch = matrix.finished(fleet)
 
         assert {Cause.DEADLINE: 3} == causes(fleet, batch)
         assert 3 == sandbox.stats()["predictions"]["canceled"]

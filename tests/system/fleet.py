@@ -93,6 +93,20 @@ class Fleet:
         self._logs[worker] = path
         return worker
 
+    def command(self, *arguments: str) -> str:
+        """What `imagejobs …` prints, with the fleet's settings. It must succeed."""
+        done = subprocess.run(
+            [sys.executable, "-m", "producer", *arguments],
+            env={**os.environ, **self.environ},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert 0 == done.returncode, done.stderr
+        return done.stdout
+
     def kill(self, worker: subprocess.Popen[bytes]) -> None:
         """kill -9."""
         worker.kill()
