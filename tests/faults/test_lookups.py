@@ -57,9 +57,9 @@ def test_without_a_list_a_person_decides(tmp_path: Path, redis_url: str) -> None
         fleet.submit(rows(matrix.jobs()))
         fleet.start(2)
         held = matrix.finished(fleet)
-        (group,) = json.loads(fleet.command("failures", "night", "--json"))["failures"]
+        (group,) = json.loads(fleet.told("failures", "night", "--json"))["failures"]
         asked, *arguments = group["command"].split()
-        fleet.command(*arguments, "--yes")
+        fleet.told(*arguments, "--yes")
         batch = matrix.finished(fleet)
 
         assert (5, 0) == (held.counts[State.FAILED], held.possible_double_payments)

@@ -93,7 +93,7 @@ def test_a_refused_account_and_resume(fleet: Fleet, status: int) -> None:
     eventually(lambda: refused(fleet, status) >= first + 2, timeout_seconds=60, what="the second probe, after 15 s")
     injected, began = refused(fleet, status), time.monotonic()
     fleet.sandbox.faults([])
-    fleet.command("resume", "night")
+    fleet.told("resume", "night")
     fleet.reached(lambda batch: batch.counts[State.QUEUED] == 0)  # the next probe would come after 20 s
     recovery_seconds = time.monotonic() - began
     batch = matrix.finished(fleet)
@@ -130,7 +130,7 @@ def test_a_model_that_is_gone(tmp_path: Path, redis_url: str, sandbox: SandboxSe
         sandbox.faults([])
         halfway = matrix.finished(fleet)
         recovery_seconds = time.monotonic() - began
-        said = json.loads(fleet.command("retry", "night", "--cause", "input", "--yes", "--json"))
+        said = json.loads(fleet.told("retry", "night", "--cause", "input", "--yes", "--json"))
         batch = matrix.finished(fleet)
 
         assert ("breaker", injected) == (paused.paused_kind, paused.counts[State.FAILED])
@@ -152,7 +152,7 @@ def test_predictions_that_all_fail(tmp_path: Path, redis_url: str, sandbox: Sand
         fleet.reached(at_rest)
         injected, began = matrix.struck(fleet), time.monotonic()
         sandbox.faults([])
-        fleet.command("allowance", "--creates-per-minute", "0")
+        fleet.told("allowance", "--creates-per-minute", "0")
         batch = matrix.finished(fleet)
 
         assert 12 <= paid <= 12 + 3 * 8  # at three a second, and some seconds until a failure is seen

@@ -93,20 +93,6 @@ class Fleet:
         self._logs[worker] = path
         return worker
 
-    def command(self, *arguments: str) -> str:
-        """What `imagejobs …` prints, with the fleet's settings. It must succeed."""
-        done = subprocess.run(
-            [sys.executable, "-m", "producer", *arguments],
-            env={**os.environ, **self.environ},
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert 0 == done.returncode, done.stderr
-        return done.stdout
-
     def kill(self, worker: subprocess.Popen[bytes]) -> None:
         """kill -9."""
         worker.kill()
@@ -142,6 +128,12 @@ class Fleet:
             timeout=120,
             check=False,
         )
+
+    def told(self, *arguments: str) -> str:
+        """What a command that must succeed prints."""
+        done = self.command(*arguments)
+        assert 0 == done.returncode, done.stderr
+        return done.stdout
 
     def log(self, *workers: subprocess.Popen[bytes]) -> str:
         """What these workers have said, or all of them."""
