@@ -18,6 +18,7 @@ from imagejobs.errors import error_key
 from imagejobs.job import Image, Job
 from imagejobs.ledger.counters import count_claims, count_moves
 from imagejobs.ledger.engine import Database
+from imagejobs.ledger.grouping import GroupCommit
 from imagejobs.ledger.rows import job_of, job_query, parts
 from imagejobs.ledger.tables import attempts, batches, images, jobs
 from imagejobs.moves import Look, Move, withdrawn
@@ -29,6 +30,7 @@ class Transitions:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._commit = GroupCommit(self._apply)
 
     def claim(self, job_ids: Sequence[int], *, account: str, now: float, resolve_at: float) -> list[Job]:
         """Commit the intent to create: queued → submitting for those of `job_ids` that a message may still claim.
@@ -57,11 +59,14 @@ class Transitions:
 
         So is a second move of one job, decided from the same reading as the first, and one that claims a prediction
         which another attempt has. A job that goes back to the queue after its cancel was asked for is canceled there.
-        Returns the granted moves, by job. All of it, counters and the breaker too, is one transaction.
+        Returns the granted moves, by job. All of it, counters and the breaker too, is one transaction, shared with
+        what other threads want applied at the same time.
         """
         ordered = sorted(moves, key=lambda move: move.job_id)
-        if not ordered:
-            return []
+        return self._commit(ordered, now) if ordered else []
+
+    def _apply(self, moves: Sequence[Move | Look], now: float) -> list[Move]:
+        ordered = sorted(moves, key=lambda move: move.job_id)
         with self._database.write() as connection:
             ground = _survey(connection, ordered)
             granted = [move for move in ordered if ground.grants(move)]
