@@ -32,6 +32,20 @@ _CLAIMED = (
     )
 )
 
+_COUNTED = (*map(str, State), "images", "creates_sent", "possible_double_payments")
+# One statement whatever moves: it is built once, not for every transaction.
+_COUNTED_MOVES = (
+    update(batches)
+    .where(batches.c.id == bindparam("batch"))
+    .values({name: batches.c[name] + bindparam(f"more_{name}") for name in _COUNTED})
+    .values(last_moved_at=bindparam("now"))
+)
+_BREAKER = (
+    select(*batches.c["streak_key", "streak", "paused_kind", "probe_job"])
+    .where(batches.c.id == bindparam("batch"))
+    .with_for_update()
+)
+
 
 def count_claims(connection: Connection, batch_ids: Sequence[int], now: float) -> None:
     """One entry of `batch_ids` a claimed job. Batches in order of id, as everywhere: no deadlock."""
@@ -52,10 +66,11 @@ def _count_batch(
     connection: Connection, batch_id: int, moves: Sequence[Move], replaced: Mapping[int, int], now: float
 ) -> None:
     surroundings = _surroundings(connection, batch_id, moves, now)
-    values = {name: batches.c[name] + by for name, by in _changes(moves, replaced).items() if by}
-    connection.execute(
-        update(batches).where(batches.c.id == batch_id).values(**values, **surroundings, last_moved_at=now)
-    )
+    change = _changes(moves, replaced)
+    more = {f"more_{name}": change[name] for name in _COUNTED}
+    connection.execute(_COUNTED_MOVES, {"batch": batch_id, "now": now, **more})
+    if surroundings:
+        connection.execute(update(batches).where(batches.c.id == batch_id).values(**surroundings))
 
 
 def _changes(moves: Sequence[Move], replaced: Mapping[int, int]) -> Counter[str]:
@@ -74,8 +89,7 @@ def _surroundings(connection: Connection, batch_id: int, moves: Sequence[Move], 
 
     While it is paused nothing adds to the streak: what still fails was on its way before.
     """
-    columns = batches.c["streak_key", "streak", "paused_kind", "probe_job"]
-    row = connection.execute(select(*columns).where(batches.c.id == batch_id).with_for_update()).one()
+    row = connection.execute(_BREAKER, {"batch": batch_id}).one()
     before = Streak(row.streak_key, row.streak)
     if row.paused_kind is not None:
         is_over = breaker.is_over(row.paused_kind, moves, probe_job=row.probe_job, streak=before)

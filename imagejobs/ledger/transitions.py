@@ -83,7 +83,10 @@ class Transitions:
 def _load(connection: Connection, ids: Sequence[int]) -> list[Job]:
     if not ids:
         return []
-    return [job_of(row) for row in connection.execute(job_query().where(jobs.c.id.in_(ids)).order_by(jobs.c.id))]
+    return [job_of(row) for row in connection.execute(_JOBS, {"ids": list(ids)})]
+
+
+_JOBS = job_query().where(jobs.c.id.in_(bindparam("ids", expanding=True))).order_by(jobs.c.id)
 
 
 def _claimable(state: State) -> Any:
@@ -151,18 +154,25 @@ class _Ground:
         return move.target is State.QUEUED and move.job_id in self.unwanted
 
 
+_STANDING = (
+    select(*jobs.c["id", "state", "attempt", "cancel_requested"])
+    .where(jobs.c.id.in_(bindparam("ids", expanding=True)))
+    .order_by(jobs.c.id)
+    .with_for_update()
+)
+_KNOWN = select(attempts.c.prediction_id).where(attempts.c.prediction_id.in_(bindparam("ids", expanding=True)))
+
+
 def _survey(connection: Connection, moves: Sequence[Move | Look]) -> _Ground:
     ground = _Ground()
-    columns = jobs.c["id", "state", "attempt", "cancel_requested"]
     for ids in parts(sorted({move.job_id for move in moves})):
-        for row in connection.execute(select(*columns).where(jobs.c.id.in_(ids)).order_by(jobs.c.id).with_for_update()):
+        for row in connection.execute(_STANDING, {"ids": list(ids)}):
             ground.standing[row.id] = (row.state, row.attempt)
             if row.cancel_requested:
                 ground.unwanted.add(row.id)
     new = [move.record["prediction_id"] for move in moves if isinstance(move, Move) and "prediction_id" in move.record]
     for ids in parts(new):
-        known = select(attempts.c.prediction_id).where(attempts.c.prediction_id.in_(ids))
-        ground.known_predictions.update(connection.execute(known).scalars())
+        ground.known_predictions.update(connection.execute(_KNOWN, {"ids": list(ids)}).scalars())
     return ground
 
 
@@ -187,6 +197,7 @@ _LOOK = (
     .values(due_at=bindparam("due"), hinted=bindparam("hint"), error=func.coalesce(bindparam("said"), jobs.c.error))
 )
 _OF_ATTEMPT = (attempts.c.job_id == bindparam("job"), attempts.c.number == bindparam("in_attempt"))
+_RECORD = update(attempts).where(*_OF_ATTEMPT)
 _COPY_FAILED = update(attempts).where(*_OF_ATTEMPT).values(copy_tries=attempts.c.copy_tries + 1)
 
 
@@ -205,7 +216,7 @@ def _write_moves(connection: Connection, moves: Sequence[Move], now: float) -> N
         if move.record and move.source is not State.QUEUED:
             by_shape[tuple(move.record)].append(_attempt_row(move))
     for rows in by_shape.values():
-        _execute_many(connection, update(attempts).where(*_OF_ATTEMPT), rows)
+        _execute_many(connection, _RECORD, rows)
 
 
 def _execute_many(connection: Connection, statement: Any, rows: list[dict[str, Any]]) -> None:
