@@ -18,7 +18,7 @@ from imagejobs.manifest import Row, resubmittable, to_line
 from imagejobs.patience import PATIENT
 from producer.abreast import abreast
 
-_MOST_PIXELS = 2**31  # no limit: the same bytes, by their hash, were let in under the limit once before
+MOST_PIXELS = 2**31  # no limit: the same bytes, by their hash, were let in under the limit once before
 _PROGRESS_EVERY = 100
 
 MISSING = "is missing"
@@ -36,16 +36,22 @@ class Flaw:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """What `verify` found, images in the order of the input."""
+    """What `verify` found, images in the order of the input. `mended` ones were missing or wrong, and are sound now."""
 
     checked: int
     missing: tuple[Flaw, ...]
     wrong: tuple[Flaw, ...]
+    mended: tuple[Flaw, ...] = ()
 
     @property
     def is_sound(self) -> bool:
         """Every image is there, and as it was stored."""
-        return not self.missing and not self.wrong
+        return not self.flaws
+
+    @property
+    def flaws(self) -> tuple[Flaw, ...]:
+        """All that is still missing or wrong."""
+        return (*self.missing, *self.wrong)
 
     @property
     def advice(self) -> str:
@@ -53,10 +59,10 @@ class Verification:
         if self.is_sound:
             return "nothing to do"
         return (
-            "The store had these images once, so look at its backups and versions first. They cannot be copied again: "
-            "the provider deletes outputs after about an hour, and their addresses are forgotten once they are stored. "
-            "They can be generated again, which is paid: the rows listed are ready to be submitted as a new batch, "
-            "with the same seeds."
+            "The store had these images once, so look at its backups and versions first. Within about an hour of their "
+            "making the provider still has them too: --mend fetches them from there, for free. After that they can "
+            "only be generated again, which is paid: the rows listed (--rows FILE) are ready to be submitted as a new "
+            "batch, with the same seeds."
         )
 
 
@@ -114,7 +120,7 @@ def _problem_inside(store: Store, key: str, row: Row, *, deep: bool) -> str | No
 
 def _problem_of_image(data: bytes) -> str | None:
     try:
-        inspect(data, max_pixels=_MOST_PIXELS, decode=True)
+        inspect(data, max_pixels=MOST_PIXELS, decode=True)
     except (Transient, Permanent) as error:
         return str(error)
     return None
@@ -122,7 +128,7 @@ def _problem_of_image(data: bytes) -> str | None:
 
 def write_rows(ledger: Ledger, batch: Batch, found: Verification, file: BinaryIO) -> int:
     """The rows whose images are missing or wrong, as `submit` takes them, one a line. Returns how many rows."""
-    wanted = {flaw.id for flaw in (*found.missing, *found.wrong)}
+    wanted = {flaw.id for flaw in found.flaws}
     written = 0
     for row in ledger.views.job_rows(batch.id):
         if row["row_id"] in wanted:

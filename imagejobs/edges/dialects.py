@@ -12,7 +12,7 @@ github.com/QuantumNous/new-api relay/channel/replicate/adaptor.go.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -164,3 +164,26 @@ def _addresses(value: Any) -> tuple[str, ...] | None:
     items = value if isinstance(value, list) else [value]
     found = (line(item.get("url")) if isinstance(item, dict) else line(item) for item in items)
     return tuple(address for address in found if address)
+
+
+_NUMBERED = re.compile(r"(?:^|/)out-(\d{1,3})\.[a-z]+$")
+
+
+def indexes_of(output: Sequence[str]) -> list[int]:
+    """The provider's own index of each output, read from names such as `out-2.png`; else its place in the list.
+
+    Stable Diffusion drops a flagged image silently, and the names of the others keep their number
+    (https://github.com/replicate/cog-stable-diffusion/blob/main/predict.py).
+    """
+    numbers = [number for number in map(_number, output) if number is not None]
+    return numbers if len(set(numbers)) == len(output) else list(range(len(output)))
+
+
+def are_numbered(output: Sequence[str]) -> bool:
+    """Whether every output's name has the provider's own index, so that a gap means one that was withheld."""
+    return all(_number(address) is not None for address in output)
+
+
+def _number(address: str) -> int | None:
+    found = None if address.startswith("data:") else _NUMBERED.search(urlsplit(address).path)
+    return int(found[1]) if found else None

@@ -78,6 +78,7 @@ class Views:
         query = select(
             jobs.c.id.label("job_id"),
             jobs.c.row_id.label("id"),
+            jobs.c.state,
             jobs.c.version,
             jobs.c.input,
             jobs.c.tags,

@@ -57,11 +57,14 @@ def export(
         typer.echo(f"{found.key}: {counted(written, 'image')} to {place}", err=True)
 
 
-@commands.command(epilog=examples("verify night", "verify night --deep", "verify night --rows again.jsonl"))
+@commands.command(epilog=examples("verify night", "verify night --mend", "verify night --deep --rows again.jsonl"))
 def verify(
     batch: BatchKey,
     *,
     deep: Annotated[bool, typer.Option("--deep", help="read and decode every image")] = False,
+    mend: Annotated[
+        bool, typer.Option("--mend", help="put back what the provider still keeps: within its hour, for free")
+    ] = False,
     rows: Annotated[
         Path | None, typer.Option(metavar="FILE", help="write the rows of what is missing or wrong, to submit again")
     ] = None,
@@ -69,29 +72,34 @@ def verify(
 ) -> int:
     """Look at every stored image again.
 
-    Is it there, and still what was stored?
+    Is it there, and still what was stored? What --mend puts back has the very bytes that were stored first.
 
     Exit code: 0 every image is sound, 3 some are missing or wrong.
     """
     from producer.doors import existing_ledger, open_store_of, read_settings
     from producer.find import find_batch
+    from producer.mend import open_mender
     from producer.verify import verify as verify_batch
     from producer.verify import write_rows
 
-    with existing_ledger(read_settings()) as ledger:
+    settings = read_settings()
+    with existing_ledger(settings) as ledger:
         found = find_batch(ledger, batch)
         with open_store_of(found.store) as store:
             result = verify_batch(ledger, store, found, deep=deep)
+            if mend and not result.is_sound:
+                with open_mender(settings, found) as mender:
+                    result = mender.mend(ledger, store, found, result)
         if rows is not None:
             with rows.open("wb") as file:
                 write_rows(ledger, found, result, file)
-    flaws = [*result.missing, *result.wrong]
     if as_json:
-        listed = [asdict(flaw) for flaw in flaws]
-        print_json({"batch": found.key, "checked": result.checked, "sound": result.is_sound, "flaws": listed})
+        facts = {"batch": found.key, "checked": result.checked, "sound": result.is_sound, "mended": len(result.mended)}
+        print_json({**facts, "flaws": [asdict(flaw) for flaw in result.flaws]})
     else:
-        typer.echo(f"{found.key}: {result.checked} images looked at, {len(flaws)} missing or wrong")
-        for flaw in flaws:
+        mended = f", {len(result.mended)} put back" if mend else ""
+        typer.echo(f"{found.key}: {result.checked} images looked at{mended}, {len(result.flaws)} missing or wrong")
+        for flaw in result.flaws:
             typer.echo(f"  {flaw.id}-{flaw.index} {flaw.problem}")
         typer.echo("" if result.is_sound else result.advice)
     return 0 if result.is_sound else FLAWED

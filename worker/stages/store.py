@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from urllib.parse import urlsplit
 
 from imagejobs.clock import Clock
+from imagejobs.edges.dialects import are_numbered, indexes_of
 from imagejobs.edges.download import Downloader, Gone
 from imagejobs.edges.images import inspect
 from imagejobs.edges.store import Store
@@ -21,7 +20,6 @@ from worker.outcomes import GiveUp, Held, Outcome, Retry, Stored, Wait
 from worker.stages.guard import guarded
 from worker.stages.record import Record
 
-_NUMBERED = re.compile(r"(?:^|/)out-(\d{1,3})\.[a-z]+$")
 OVERTIME_SECONDS = 3600.0  # so long past its hour, an output that is said to be kept and cannot be had is given up
 
 
@@ -130,25 +128,12 @@ class Copier:
         return job.expires_at is not None and self.clock.now() > job.expires_at + by_seconds
 
 
-def indexes_of(output: Sequence[str]) -> list[int]:
-    """The provider's own index of each output, read from names such as `out-2.png`; else its place in the list.
-
-    Stable Diffusion drops a flagged image silently, and the names of the others keep their number
-    (https://github.com/replicate/cog-stable-diffusion/blob/main/predict.py).
-    """
-    found = [
-        _NUMBERED.search(urlsplit(address).path) if not address.startswith("data:") else None for address in output
-    ]
-    numbers = [int(match.group(1)) for match in found if match]
-    return numbers if len(set(numbers)) == len(output) else list(range(len(output)))
-
-
 def complete(job: Job, images: Sequence[Image]) -> Outcome:
     """Success means every image that was asked for; fewer is recorded as just that, with the ones that came kept."""
     if len(images) >= job.outputs:
         return Stored(images=tuple(images))
     missing = sorted(set(range(job.outputs)) - {image.index for image in images})
-    is_filtered = all(_NUMBERED.search(urlsplit(address).path) for address in job.output)
+    is_filtered = are_numbered(job.output)
     cause = Cause.SAFETY if is_filtered else Cause.SHORT
     said = "withheld by the safety filter" if is_filtered else "missing without a word"
     error = f"{len(images)} of {job.outputs} images came; {said}: index {', '.join(map(str, missing))}"
