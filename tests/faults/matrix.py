@@ -31,6 +31,7 @@ class Row:
     injected: int
     accepted: int
     paid_retries: int
+    orphans: int
     failed: int
     stored: int
     duplicates: int
@@ -74,6 +75,7 @@ def proven(
     fault: str,
     injected: int,
     paid_retries: int = 0,
+    orphans: int = 0,
     failed: int = 0,
     kept: int = 0,
     outputs: int = 1,
@@ -81,9 +83,9 @@ def proven(
 ) -> None:
     """Assert what must hold whatever happened, and add the row.
 
-    The provider accepted one create a job and one for each counted paid retry; the store holds every image, byte for
-    byte; the ledger's books balance. `failed` jobs end as they must, with `kept` of their images. `injected` is how
-    often the fault was seen to strike, and is not 0.
+    The provider accepted one create a job, and one for each counted paid retry and each counted orphan; the store holds
+    every image, byte for byte; the ledger's books balance. `failed` jobs end as they must, with `kept` of their images.
+    `injected` is how often the fault was seen to strike, and is not 0.
     """
     stats = fleet.sandbox.stats()
     row = Row(
@@ -92,9 +94,10 @@ def proven(
         injected=injected,
         accepted=stats["creates_accepted"],
         paid_retries=paid_retries,
+        orphans=batch.orphans,
         failed=batch.counts[State.FAILED],
         stored=count_intact(fleet, batch),
-        duplicates=stats["creates_accepted"] - batch.total - paid_retries,
+        duplicates=stats["creates_accepted"] - batch.total - paid_retries - orphans,
         lost=batch.total - batch.counts[State.SUCCEEDED] - failed,
         recovery_seconds=None if recovery_seconds is None else round(recovery_seconds, 1),
         test=os.environ.get("PYTEST_CURRENT_TEST", "").removesuffix(" (call)"),
@@ -102,7 +105,7 @@ def proven(
     keep(row)
 
     assert injected > 0
-    assert (0, 0, failed) == (row.duplicates, row.lost, row.failed)
+    assert (0, 0, failed, orphans) == (row.duplicates, row.lost, row.failed, row.orphans)
     assert (batch.total - failed) * outputs + kept == row.stored == batch.images
     assert_books_balance(fleet.ledger)
 

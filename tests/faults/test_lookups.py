@@ -8,12 +8,28 @@ import time
 from pathlib import Path
 
 from imagejobs.states import State
+from producer import control
 from tests.faults import matrix
 from tests.servers.sandbox import SandboxServer
 from tests.servers.waiting import eventually
 from tests.system.fleet import Fleet, rows
 
 A_PAGE = 100
+LOST = 5
+# The list lags for longer than the setting says: creates are declared absent that the provider has accepted.
+BEYOND_ITS_WORD = [
+    {"on": "list", "kind": "list_lag", "seconds": 15.0},
+    {"on": "create", "kind": "reset_after", "match": "lost", "count": LOST},
+    {"on": "create", "kind": "slow_run", "seconds": 60.0, "match": "lost", "count": LOST},
+]
+
+
+def specs_some_to_be_lost() -> list[dict[str, object]]:
+    """The first five have prompts of their own."""
+    specs = rows(matrix.jobs())
+    for spec in specs[:LOST]:
+        spec["prompt"] = f"lost {spec['prompt']}"
+    return specs
 
 
 def test_all_replies_lost_and_all_workers_killed(fleet: Fleet) -> None:
@@ -67,3 +83,37 @@ def test_without_a_list_a_person_decides(tmp_path: Path, redis_url: str) -> None
         assert "may pay twice" in group["advice"]
         assert 5 == batch.possible_double_payments
         matrix.proven(fleet, batch, fault="no list: held, then retried", injected=5, paid_retries=5)
+
+
+def test_orphans_that_a_slow_list_makes(fleet: Fleet) -> None:
+    """Submitted again too soon: each prediction too many is cancelled while it runs, counted, and shown in `status`."""
+    fleet.sandbox.faults(BEYOND_ITS_WORD)
+    fleet.submit(specs_some_to_be_lost())
+    fleet.start(2)
+    matrix.finished(fleet)
+    batch = fleet.reached(lambda batch: batch.orphans == LOST, timeout_seconds=60)
+    eventually(
+        lambda: fleet.sandbox.stats()["predictions"].get("canceled") == LOST,
+        timeout_seconds=30,
+        what="the orphans are cancelled",
+    )
+
+    assert LOST == json.loads(fleet.told("status", "night", "--json"))["orphans"]
+    matrix.proven(fleet, batch, fault="list lags beyond its word", injected=LOST, orphans=LOST)
+
+
+def test_orphans_whose_jobs_still_wait(fleet: Fleet) -> None:
+    """Declared absent while the batch is paused: adopted when the list shows them, and nothing is paid for twice."""
+    fleet.sandbox.faults(BEYOND_ITS_WORD[:2])
+    fleet.submit(specs_some_to_be_lost())
+    fleet.start(2, IMAGEJOBS_SETTLE_SECONDS="4")  # long enough to pause before anything is submitted again
+    eventually(lambda: matrix.struck(fleet, "reset_after") == LOST, timeout_seconds=60, what="all replies lost")
+    control.pause(fleet.ledger, fleet.batch(), reason="the list is slow")
+    fleet.reached(lambda batch: batch.counts[State.SUBMITTING] == 0)
+    waiting = fleet.batch().counts[State.QUEUED]
+    fleet.reached(lambda batch: batch.counts[State.QUEUED] <= waiting - LOST)
+    fleet.told("resume", "night")
+    batch = matrix.finished(fleet)
+
+    assert LOST == len(fleet.events("orphan_adopted"))
+    matrix.proven(fleet, batch, fault="list lags beyond its word, paused", injected=LOST)
