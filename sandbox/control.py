@@ -11,6 +11,7 @@ from aiohttp.typedefs import Handler as WebHandler
 from sandbox import shapes
 from sandbox.faults import read_rules
 from sandbox.orders import is_loopback
+from sandbox.predictions import Prediction
 from sandbox.provider import Provider
 from sandbox.webhooks import Webhooks
 
@@ -51,20 +52,21 @@ class Control:
 
     async def predictions(self, _: web.Request) -> web.Response:
         """Oldest first, with inputs even where the API has removed them."""
-        listed = [
-            {
-                "id": record.id,
-                "model": record.model,
-                "version": record.version,
-                "input": record.input,
-                "seed": record.seed,
-                "created_at": shapes.stamp(record.created_ns, 9),
-                "status": self._provider.look(record).status,
-                "images": list(record.fate.images),
-            }
-            for record in self._provider.store.all()
-        ]
-        return web.json_response({"predictions": listed})
+        return web.json_response({"predictions": [self._listed(record) for record in self._provider.store.all()]})
+
+    def _listed(self, record: Prediction) -> dict[str, Any]:
+        seen = self._provider.look(record)
+        return {
+            "id": record.id,
+            "model": record.model,
+            "version": record.version,
+            "input": record.input,
+            "seed": record.seed,
+            "created_at": shapes.stamp(record.created_ns, 9),
+            "completed_at": None if seen.completed_ns is None else shapes.stamp(seen.completed_ns, 9),
+            "status": seen.status,
+            "images": list(record.fate.images),
+        }
 
     async def set_faults(self, request: web.Request) -> web.Response:
         """A list of rules in place of all old ones; an empty list ends all faults."""

@@ -87,6 +87,18 @@ def test_pictures_are_real_and_need_no_token(server: SandboxServer) -> None:
     assert (2, 0) == (server.stats()["files"], server.stats()["files_with_token"])
 
 
+def test_the_control_list_tells_exact_times(server: SandboxServer) -> None:
+    """When each prediction was made and ended, to the nanosecond; one that still runs has no end."""
+    done = server.finished(server.create(prompt="a hill")["id"])
+    server.faults([{"on": "create", "kind": "slow_run"}])
+    server.create(prompt="a sea")
+    first, second = server.predictions()
+
+    assert done["completed_at"].removesuffix("Z") == first["completed_at"][: len(done["completed_at"]) - 1]
+    assert first["created_at"] < first["completed_at"]
+    assert None is second["completed_at"]
+
+
 def test_a_seed_left_blank_is_two_random_bytes(server: SandboxServer) -> None:
     """Told in the logs only."""
     done = server.finished(server.create(prompt="a hill")["id"])
