@@ -49,10 +49,22 @@ soak: export SOAK_MINUTES ?= 20
 soak: .venv/.test  ## everything at once, for SOAK_MINUTES=20
 	$(BIN)/pytest tests/faults/soak.py -s
 
+.venv-bench/.peers: ops/bench/requirements.lock
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --require-hashes -r ops/bench/requirements.lock
+	@touch $@
+
+bench: .venv/.test .venv-bench/.peers  ## the main table, in ten minutes at most: docs/benchmarks.md
+	$(BIN)/python -m ops.bench table
+
+bench-full: .venv/.test .venv-bench/.peers  ## every contestant in every scenario and a million rows, for hours
+	$(BIN)/python -m ops.bench table --full
+	$(BIN)/python -m ops.bench million
+
 docs: .venv/.test  ## bring the generated parts of the docs up to date
 	$(BIN)/python ops/docs/generate.py
 
 clean:  ## forget the environment and caches (not your data)
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	rm -rf .venv .venv-bench build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
 
-.PHONY: help install run test lint check system faults soak docs clean
+.PHONY: help install run test lint check system faults soak bench bench-full docs clean

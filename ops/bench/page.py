@@ -1,0 +1,159 @@
+"""The book of results as a page: tables of medians, plots, and what they were measured with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ops.bench.measures import medians
+from ops.bench.plot import Bar, bars
+from ops.bench.tournament import Book, Figures
+
+YARDSTICK = "asyncio"  # ratios are to this script, in the same round: they hold on other machines too
+RATIOS = {"cpu_to_asyncio": "cpu_ms_per_image", "rate_to_asyncio": "images_per_second"}
+
+NAMES = {
+    "images_per_second": "images/s",
+    "rate_to_asyncio": "to asyncio",
+    "cpu_ms_per_image": "CPU ms/image",
+    "cpu_to_asyncio": "CPU to asyncio",
+    "peak_pss_mb": "peak MB, all",
+    "largest_process_pss_mb": "largest process",
+    "allowance_used": "allowance used",
+    "safe_per_create_allowed": "safe per create allowed",
+    "replies_429": "429s",
+    "other_calls_per_image": "other calls/image",
+    "safe_after_median_s": "finished → safe, median s",
+    "safe_after_p99_s": "p99 s",
+    "redis_commands_per_image": "Redis commands/image",
+    "enqueue_cpu_ms_per_row": "enqueue CPU ms/row",
+    "creates_accepted": "creates accepted",
+    "lost": "lost",
+    "paid_twice": "paid twice",
+    "kills": "killed",
+}
+COST = (
+    *("images_per_second", "rate_to_asyncio", "cpu_ms_per_image", "cpu_to_asyncio", "peak_pss_mb"),
+    *("largest_process_pss_mb", "other_calls_per_image", "redis_commands_per_image", "enqueue_cpu_ms_per_row", "lost"),
+)
+LIMITED = (
+    *("allowance_used", "safe_per_create_allowed", "replies_429", "other_calls_per_image", "safe_after_median_s"),
+    *("safe_after_p99_s", "cpu_ms_per_image", "cpu_to_asyncio", "peak_pss_mb", "lost", "paid_twice"),
+)
+FAULTY = (
+    "lost",
+    "paid_twice",
+    "creates_accepted",
+    "kills",
+    "images_per_second",
+    "cpu_ms_per_image",
+    "safe_after_p99_s",
+)
+COLUMNS: Mapping[str, Sequence[str]] = {"S1": COST, "S3": FAULTY}  # of all others: LIMITED
+PLOTS = {
+    "S1": ("cpu_ms_per_image", "images_per_second"),
+    "S2": ("safe_per_create_allowed", "other_calls_per_image"),
+    "S3": ("lost", "paid_twice"),
+    "S4": ("safe_per_create_allowed",),
+}
+
+HEAD = """\
+# Benchmarks
+
+Made by `make bench`; `ops/bench/README.md` says what each figure means and how it is measured.
+Absolute figures hold for this machine alone: read the ratios.
+"""
+
+
+def write(book: Book, folder: Path) -> Path:
+    """`benchmarks.md` in the folder, its plots beside it. Returns the page's path."""
+    plots = folder / "benchmarks"
+    plots.mkdir(parents=True, exist_ok=True)
+    parts = [HEAD, _made_with(book)]
+    for scenario in book.scenarios:
+        table = table_of(book, scenario)
+        parts += [_section(book, scenario, table)]
+        for figure in PLOTS.get(scenario, ()):
+            name = f"{scenario}-{figure}.svg".lower().replace("_", "-")
+            (plots / name).write_text(_plot(scenario, figure, table), encoding="utf-8")
+            parts.append(f"![{scenario}: {NAMES[figure]}](benchmarks/{name})\n")
+    parts += [_million(book)] if book.million else []
+    page = folder / "benchmarks.md"
+    page.write_text("\n".join(parts), encoding="utf-8")
+    return page
+
+
+def table_of(book: Book, scenario: str) -> dict[str, Figures]:
+    """The medians of every contestant that has any, ratios to the yardstick's same round among them."""
+    yardstick = book.rounds(scenario, YARDSTICK)
+    table = {}
+    for contestant in book.contestants:
+        rounds = book.rounds(scenario, contestant)
+        if rounds:
+            runs = [with_ratios(figures, yardstick.get(number)) for number, figures in rounds.items()]
+            table[contestant] = {**medians(runs), "runs": len(runs)}
+    return table
+
+
+def with_ratios(figures: Figures, yardstick: Figures | None) -> Figures:
+    """The same, with what it is to the yardstick; None where one of the two has no such figure."""
+    ratios: Figures = {}
+    for name, of in RATIOS.items():
+        own, other = figures.get(of), (yardstick or {}).get(of)
+        ratios[name] = own / other if own is not None and other else None
+    return {**figures, **ratios}
+
+
+def _made_with(book: Book) -> str:
+    machine = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in book.machine.items())
+    versions = ", ".join(f"{name} {version}" for name, version in book.versions.items())
+    return f"Measured {book.made_at}. Machine: {machine}.\n\nVersions: {versions}.\n"
+
+
+def _section(book: Book, scenario: str, table: Mapping[str, Figures]) -> str:
+    facts = book.scenarios[scenario]
+    columns = [
+        name for name in COLUMNS.get(scenario, LIMITED) if any(row.get(name) is not None for row in table.values())
+    ]
+    lines = [
+        f"## {scenario}: {facts['title']}\n",
+        f"{facts['jobs']} images; medians of the runs in the last column.\n",
+        f"| contestant | {' | '.join(NAMES[name] for name in columns)} | runs |",
+        f"| --- |{' ---: |' * (len(columns) + 1)}",
+    ]
+    for contestant, row in table.items():
+        cells = " | ".join(shown(row.get(name)) for name in (*columns, "runs"))
+        lines.append(f"| {book.contestants[contestant]} | {cells} |")
+    return "\n".join([*lines, *_failed(book, scenario), ""])
+
+
+def _failed(book: Book, scenario: str) -> list[str]:
+    failed = [run for run in book.runs if run["scenario"] == scenario and run["error"]]
+    return [f"\n{run['contestant']} failed in round {run['round'] + 1}." for run in failed]
+
+
+def _plot(scenario: str, figure: str, table: Mapping[str, Figures]) -> str:
+    known = [
+        Bar(label=name, value=value, is_ours=name.startswith("imagejobs"))
+        for name, row in table.items()
+        if (value := row.get(figure)) is not None
+    ]
+    return bars(f"{scenario}: {NAMES[figure]}", sorted(known, key=lambda bar: bar.value))
+
+
+def _million(book: Book) -> str:
+    """S5: one column a database and size, one line a figure."""
+    heads = [f"{one['database']}, {one['rows']:,} rows" for one in book.million]
+    names = dict.fromkeys(name for one in book.million for name in one["figures"])
+    lines = ["## S5: a million rows\n", f"| figure | {' | '.join(heads)} |", f"| --- |{' ---: |' * len(heads)}"]
+    for name in names:
+        cells = " | ".join(shown(one["figures"].get(name)) for one in book.million)
+        lines.append(f"| {name.replace('_', ' ')} | {cells} |")
+    return "\n".join([*lines, ""])
+
+
+def shown(value: float | None) -> str:
+    """Three significant digits, whole numbers as they are, nothing for nothing."""
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if value == int(value) or abs(value) >= 1000 else f"{value:.3g}"

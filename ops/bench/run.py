@@ -1,0 +1,208 @@
+"""One run of one contestant in one scenario: started, warmed up, measured, ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ops.bench import measures
+from ops.bench.contestants import ROOT, Contestant, environ_of, filled
+from ops.bench.family import Family
+from ops.bench.scenarios import Scenario
+from ops.bench.servers import Provider, Servers
+
+LOOK_SECONDS = 0.2
+WEIGH_SECONDS = 2.0  # between two looks at memory, which cost the kernel something
+START_SECONDS = 120.0  # for the warm-up, on a slow machine
+MB = 1e6
+
+
+class RunFailed(Exception):
+    """The contestant did not start, or could not be given its rows."""
+
+
+@dataclass(slots=True)
+class Watch:
+    """What is seen of the processes while they run."""
+
+    family: Family
+    kills: int = 0
+    peak_bytes: int = 0
+    largest_bytes: int = 0
+    _weigh_at: float = field(default=0.0)
+
+    def weigh(self) -> None:
+        """Look at memory, if it is time."""
+        if time.monotonic() >= self._weigh_at:
+            self._weigh_at = time.monotonic() + WEIGH_SECONDS
+            sizes = self.family.pss_bytes() or [0]
+            self.peak_bytes = max(self.peak_bytes, sum(sizes))
+            self.largest_bytes = max(self.largest_bytes, *sizes, 0)
+
+
+class Run:
+    """`measure` returns the figures of one run, by name; None where a figure means nothing."""
+
+    def __init__(self, contestant: Contestant, scenario: Scenario, *, servers: Servers, folder: Path) -> None:
+        self._contestant = contestant
+        self._scenario = scenario
+        self._servers = servers
+        self._folder = folder
+        self._rows = write_rows(folder / "rows.jsonl", scenario, "picture", scenario.jobs)
+
+    def measure(self) -> dict[str, float | None]:
+        """Raises RunFailed, with the end of the processes' log."""
+        with (
+            Provider(self._folder / "sandbox", self._scenario) as provider,
+            Family(folder=self._folder, environ=self._environ(provider)) as family,
+        ):
+            self._servers.sink.reset()
+            self._warm_up(family, provider)
+            return self._measure(family, provider)
+
+    def _environ(self, provider: Provider) -> dict[str, str]:
+        given = self._servers.environ(provider)
+        given |= {"IMAGEJOBS_HOME": str(self._folder / "home")}
+        if self._contestant.is_ours and self._contestant.on_postgres:
+            given |= {"DATABASE_URL": self._servers.new_database()}
+        self._given = environ_of(self._contestant, self._scenario, given)
+        return self._given
+
+    def _warm_up(self, family: Family, provider: Provider) -> None:
+        """Start the workers and have a few images made; only then do the provider and the sink begin to count.
+
+        A script makes the few in a life of its own: so the provider at least has drawn its pictures.
+        """
+        warm = write_rows(self._folder / "warm.jsonl", self._scenario, "warm", self._scenario.warm_up_jobs)
+        family.start(self._contestant.commands(self._scenario, warm))
+        if not self._scenario.warm_up_jobs:
+            return
+        if not self._contestant.is_script:
+            self._enqueue(warm)
+        until = time.monotonic() + START_SECONDS
+        while not self._is_warm(family):
+            if time.monotonic() > until or not family.is_running:
+                raise RunFailed(f"{self._contestant.name} did not warm up: {self._log()}")
+            time.sleep(LOOK_SECONDS)
+        provider.reset()
+        self._servers.sink.reset()
+
+    def _is_warm(self, family: Family) -> bool:
+        has_all = self._servers.sink.images() >= self._scenario.warm_up_jobs
+        return has_all and not (self._contestant.is_script and family.is_running)
+
+    def _measure(self, family: Family, provider: Provider) -> dict[str, float | None]:
+        provider.faults([dict(rule) for rule in self._scenario.faults])
+        watch = Watch(family)
+        cpu_before, redis_before = family.cpu_seconds(), self._servers.redis_info()
+        enqueue_seconds = None
+        if self._contestant.is_script:
+            family.kill()
+            family.start(self._contestant.commands(self._scenario, self._rows))
+            cpu_before = self._cpu_at_first_create(family, provider)
+        else:
+            enqueue_seconds = self._enqueue(self._rows)
+        self._wait(watch)
+        cpu = family.cpu_seconds() - cpu_before
+        commands = self._servers.redis_info()["total_commands_processed"] - redis_before["total_commands_processed"]
+        figures = self._figures(provider, cpu=cpu)
+        images = int(figures["images"] or 0)
+        return {
+            **figures,
+            "kills": watch.kills,
+            "peak_pss_mb": watch.peak_bytes / MB,
+            "largest_process_pss_mb": watch.largest_bytes / MB,
+            "redis_commands_per_image": None if self._contestant.is_script else measures.per(commands, images),
+            "enqueue_cpu_ms_per_row": enqueue_seconds and enqueue_seconds * 1000 / self._scenario.jobs,
+        }
+
+    def _cpu_at_first_create(self, family: Family, provider: Provider) -> float:
+        """A script's imports are not counted, as those of workers are not."""
+        while family.is_running and not provider.stats()["creates_accepted"]:
+            time.sleep(0.02)
+        return family.cpu_seconds()
+
+    def _enqueue(self, rows: Path) -> float:
+        """Bring rows to the queue. Returns the CPU time that it cost."""
+        command = filled(self._contestant.enqueue, self._scenario, rows)
+        with (self._folder / "enqueue.log").open("ab") as log:
+            process = subprocess.Popen(
+                command, cwd=ROOT, env=self._given, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+            _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise RunFailed(f"{command}: {self._log('enqueue.log')}")
+        return usage.ru_utime + usage.ru_stime
+
+    def _wait(self, watch: Watch) -> None:
+        """Until every row has its image, or none has come for so long that none will."""
+        images, seen_at = 0, time.monotonic()
+        while images < self._scenario.jobs:
+            time.sleep(LOOK_SECONDS)
+            watch.weigh()
+            ended = not watch.family.is_running
+            now = self._servers.sink.images()
+            if now > images:
+                images, seen_at = now, time.monotonic()
+            elif ended or time.monotonic() > seen_at + self._scenario.patience_seconds:
+                return
+            if self._is_time_to_kill(images, watch):
+                watch.kills += 1
+                watch.family.kill()
+                watch.family.start(self._contestant.commands(self._scenario, self._rows))
+
+    def _is_time_to_kill(self, images: int, watch: Watch) -> bool:
+        share = self._scenario.kill_at
+        return share is not None and not watch.kills and images >= share * self._scenario.jobs
+
+    def _figures(self, provider: Provider, *, cpu: float) -> dict[str, float | None]:
+        made, stats = provider.made(), provider.stats()
+        counts, arrivals = self._servers.sink.arrivals()
+        return provider_figures(made, stats, arrivals, scenario=self._scenario) | {
+            "cpu_ms_per_image": measures.per(cpu * 1000, len(arrivals)),
+            "puts_of_images": counts.get("images_intact", 0),
+            "images_broken": counts.get("images_broken", 0),
+        }
+
+    def _log(self, name: str = "family.log") -> str:
+        return (self._folder / name).read_text(encoding="utf-8", errors="replace")[-1500:]
+
+
+def provider_figures(
+    made: list[measures.Made], stats: Mapping[str, Any], arrivals: Mapping[str, float], *, scenario: Scenario
+) -> dict[str, float | None]:
+    """What follows from the servers' own counts."""
+    created = [one.created_at for one in made]
+    rate = scenario.creates_per_second
+    waits = measures.latencies(made, arrivals)
+    images = len(arrivals)
+    took = max(arrivals.values()) - min(created) if arrivals and created else None
+    other_calls = sum(stats["arrived"].get(name, 0) for name in ("get", "list", "cancel"))
+    return {
+        "images": images,
+        "images_per_second": took and images / took,
+        "allowance_used": measures.allowance_used(created, creates_per_second=rate),
+        "safe_per_create_allowed": measures.safe_per_create_allowed(images, created, creates_per_second=rate),
+        "replies_429": stats["creates_limited"] + stats["calls_limited"],
+        "other_calls_per_image": measures.per(other_calls, images),
+        "creates_accepted": len(made),
+        "lost": scenario.jobs - images,
+        "paid_twice": measures.paid_twice(made),
+        "safe_after_median_s": measures.quantile(waits, 0.5),
+        "safe_after_p99_s": measures.quantile(waits, 0.99),
+    }
+
+
+def write_rows(path: Path, scenario: Scenario, word: str, count: int) -> Path:
+    """A file of rows; a row's prompt is its own, by which provider and sink know it again."""
+    side = {"width": scenario.side_px, "height": scenario.side_px}
+    rows = ({"id": f"r{one:06}", "prompt": f"{word} {one:06}", "seed": one, **side} for one in range(count))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
