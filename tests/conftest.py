@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # so that `tests.servers` is found, wherever pytest is started
@@ -25,6 +26,12 @@ from tests.servers.valkey import ValkeyServer
 
 if TYPE_CHECKING:
     from tests.servers.sandbox import SandboxServer
+
+# In CI the same examples every time, so that a red build is the change's own; elsewhere new ones with every run.
+# A failure prints the blob that brings it back. No deadline: machines are noisy, and a hang has time-outs of its own.
+hypothesis.settings.register_profile("usual", deadline=None, print_blob=True)
+hypothesis.settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True, database=None)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "usual")
 
 _SETTINGS = re.compile(
     r"IMAGEJOBS_\w+|REPLICATE_\w+|AWS_\w+|REDIS_URL|DATABASE_URL|(HTTP|HTTPS|ALL|NO)_PROXY", re.IGNORECASE
@@ -87,6 +94,14 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     url = server.create_database()
     yield url
     server.drop_database(url)
+
+
+@pytest.fixture
+def postgres_database(postgres_server: PostgresServer) -> Iterator[str]:
+    """DATABASE_URL of an empty database on PostgreSQL: for what SQLite has not got."""
+    url = postgres_server.create_database()
+    yield url
+    postgres_server.drop_database(url)
 
 
 @pytest.fixture(scope="session", params=_S3_SERVERS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, delete, insert, select, update
+from sqlalchemy import Connection, Row, and_, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from imagejobs.breaker import probe_after
@@ -65,6 +65,10 @@ class Batches:
         """Forget a batch whose submit died before it was opened. Nothing of it was ever sent."""
         with self._database.write() as connection:
             shut = batches.c.id == batch_id, batches.c.opened_at.is_(None)
+            # Jobs before their batch, as everywhere, or a cancel at the same time would wait in a ring with this.
+            mine = select(jobs.c.id).where(jobs.c.batch_id == batch_id, select(batches.c.id).where(*shut).exists())
+            locked = mine.order_by(jobs.c.id).with_for_update(of=jobs).subquery()
+            connection.execute(select(func.count()).select_from(locked))
             if connection.execute(delete(batches).where(*shut)).rowcount:
                 connection.execute(delete(jobs).where(jobs.c.batch_id == batch_id))
 

@@ -102,7 +102,15 @@ def _engine(url: str) -> Engine:
     if parsed.get_backend_name() == "sqlite":
         return _sqlite(url, parsed.database or "")
     return create_engine(
-        url, pool_size=8, max_overflow=24, pool_pre_ping=True, pool_recycle=600, connect_args=_POSTGRES
+        url,
+        # Said here, whatever the server's default is: locks are what guards a job, and under a stricter level a
+        # transaction that waited for one would fail instead of reading on.
+        isolation_level="READ COMMITTED",
+        pool_size=8,
+        max_overflow=24,
+        pool_pre_ping=True,
+        pool_recycle=600,
+        connect_args=_POSTGRES,
     )
 
 

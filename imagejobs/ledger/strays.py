@@ -6,8 +6,7 @@ setting allows for. Whatever the way, the prediction is paid for: it is adopted 
 
 from __future__ import annotations
 
-from sqlalchemy import and_, func, insert, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from imagejobs.job import Job
@@ -46,35 +45,57 @@ class Strays:
     def adopt(self, job: Job, *, prediction_id: str, now: float, look_at: float) -> bool:
         """queued → submitting → running in one step: the job has its prediction already.
 
-        False: the job has moved on, or an attempt has got the prediction meanwhile.
+        False: the job has moved on, or another process that saw the same orphan was quicker.
         """
-        attempt = {"job_id": job.id, "number": job.attempt + 1, "why": "orphan", "intent_at": now}
-        attempt |= {"accepted_at": now, "prediction_id": prediction_id, "outcome": "accepted"}
         try:
             with self._database.write() as connection:
-                waiting = and_(jobs.c.id == job.id, jobs.c.state == State.QUEUED, jobs.c.attempt == job.attempt)
-                values = {"state": State.RUNNING.value, "attempt": job.attempt + 1, "hinted": 0, "due_at": look_at}
-                values |= {"cause": None, "error": None, "error_key": None}
-                if connection.execute(update(jobs).where(waiting).values(**values)).rowcount != 1:
-                    return False
-                connection.execute(insert(attempts).values(**attempt))
-                counts = {"queued": batches.c.queued - 1, "running": batches.c.running + 1, "last_moved_at": now}
-                connection.execute(update(batches).where(batches.c.id == job.batch_id).values(**counts))
+                return _adopt(connection, job, prediction_id=prediction_id, now=now, look_at=look_at)
         except IntegrityError:
-            return False
-        return True
+            return False  # adopted in the same instant, for a twin of this job
 
     def count(self, job: Job, *, prediction_id: str, now: float) -> bool:
         """The job has another prediction: this one was paid for beside it. Remembered once, and shown in `status`.
 
-        False: somebody has counted it before.
+        False: it is no orphan (any more). It belongs to an attempt, or was counted before; it must not be canceled.
         """
-        orphan = {"prediction_id": prediction_id, "job_id": job.id, "found_at": now}
-        into = sqlite.insert if self._database.is_sqlite else postgresql.insert
-        with self._database.write() as connection:
-            new = into(orphans).values(**orphan).on_conflict_do_nothing().returning(orphans.c.job_id)
-            if connection.execute(new).first() is None:
-                return False
-            more = {"orphans": batches.c.orphans + 1}
-            connection.execute(update(batches).where(batches.c.id == job.batch_id).values(**more))
-            return True
+        try:
+            with self._database.write() as connection:
+                return _count(connection, job, prediction_id=prediction_id, now=now)
+        except IntegrityError:
+            return False  # counted in the same instant
+
+
+def _adopt(connection: Connection, job: Job, *, prediction_id: str, now: float, look_at: float) -> bool:
+    standing = _locked(connection, job)
+    if standing != (State.QUEUED, job.attempt) or _is_known(connection, prediction_id):
+        return False
+    values = {"state": State.RUNNING.value, "attempt": job.attempt + 1, "hinted": 0, "due_at": look_at}
+    values |= {"cause": None, "error": None, "error_key": None}
+    connection.execute(update(jobs).where(jobs.c.id == job.id).values(**values))
+    attempt = {"job_id": job.id, "number": job.attempt + 1, "why": "orphan", "intent_at": now}
+    attempt |= {"accepted_at": now, "prediction_id": prediction_id, "outcome": "accepted"}
+    connection.execute(insert(attempts).values(**attempt))
+    counts = {"queued": batches.c.queued - 1, "running": batches.c.running + 1, "last_moved_at": now}
+    connection.execute(update(batches).where(batches.c.id == job.batch_id).values(**counts))
+    return True
+
+
+def _count(connection: Connection, job: Job, *, prediction_id: str, now: float) -> bool:
+    # The lock waits for a process that is just adopting it: two sweeps may have the same page of the list in hand.
+    if _locked(connection, job) is None or _is_known(connection, prediction_id):
+        return False
+    connection.execute(insert(orphans).values(prediction_id=prediction_id, job_id=job.id, found_at=now))
+    more = {"orphans": batches.c.orphans + 1}
+    connection.execute(update(batches).where(batches.c.id == job.batch_id).values(**more))
+    return True
+
+
+def _locked(connection: Connection, job: Job) -> tuple[str, int] | None:
+    """The job's state and attempt, with its row locked; none when its batch was discarded."""
+    row = connection.execute(select(*jobs.c["state", "attempt"]).where(jobs.c.id == job.id).with_for_update()).first()
+    return None if row is None else (row.state, row.attempt)
+
+
+def _is_known(connection: Connection, prediction_id: str) -> bool:
+    columns = (attempts.c.prediction_id, orphans.c.prediction_id)
+    return any(connection.execute(select(column).where(column == prediction_id)).first() for column in columns)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
 
 from imagejobs.errors import error_key
 from imagejobs.job import Image, Job
@@ -23,6 +24,8 @@ from imagejobs.ledger.rows import job_of, job_query, parts
 from imagejobs.ledger.tables import attempts, batches, images, jobs
 from imagejobs.moves import Look, Move, withdrawn
 from imagejobs.states import FINAL, State
+
+TIMES_BEATEN = 3  # by another process that wrote the same prediction first; a fault of another kind is raised then
 
 
 class Transitions:
@@ -57,16 +60,24 @@ class Transitions:
     def apply(self, moves: Iterable[Move | Look], *, now: float) -> list[Move]:
         """Grant each move whose job still stands where it starts, in its attempt; the others are passed over.
 
-        So is a second move of one job, decided from the same reading as the first, and one that claims a prediction
-        which another attempt has. A job that goes back to the queue after its cancel was asked for is canceled there.
-        Returns the granted moves, by job. All of it, counters and the breaker too, is one transaction, shared with
-        what other threads want applied at the same time.
+        So is a second move of one job, decided from the same reading as the first; one that claims a prediction which
+        another attempt has; and one that would use up the last try. A job that goes back to the queue after its cancel
+        was asked for is canceled there. Returns the granted moves, by job. All of it, counters and the breaker too, is
+        one transaction, shared with what other threads want applied at the same time.
         """
         ordered = sorted(moves, key=lambda move: move.job_id)
         return self._commit(ordered, now) if ordered else []
 
     def _apply(self, moves: Sequence[Move | Look], now: float) -> list[Move]:
         ordered = sorted(moves, key=lambda move: move.job_id)
+        for _ in range(TIMES_BEATEN):
+            try:
+                return self._grant(ordered, now)
+            except IntegrityError:
+                continue  # another process has just written one of these predictions; the next reading shows it
+        return self._grant(ordered, now)
+
+    def _grant(self, ordered: Sequence[Move | Look], now: float) -> list[Move]:
         with self._database.write() as connection:
             ground = _survey(connection, ordered)
             granted = [move for move in ordered if ground.grants(move)]
@@ -132,6 +143,7 @@ _LEASE = (
 class _Ground:
     """Where the jobs of some moves stand. Each may be moved once."""
 
+    tries_left: dict[int, int] = field(default_factory=dict)
     standing: dict[int, tuple[str, int]] = field(default_factory=dict)
     unwanted: set[int] = field(default_factory=set)
     known_predictions: set[str] = field(default_factory=set)
@@ -141,6 +153,8 @@ class _Ground:
         starts_at = (move.source if isinstance(move, Move) else move.state, move.attempt)
         if self.standing.get(move.job_id) != starts_at:
             return False
+        if isinstance(move, Move) and move.counted and self.tries_left[move.job_id] <= 1:
+            return False  # decided before a retry gave the job one try, to copy again for free: it is not paid for
         prediction = move.record.get("prediction_id") if isinstance(move, Move) else None
         if prediction is not None and prediction in self.known_predictions:
             return False
@@ -155,7 +169,7 @@ class _Ground:
 
 
 _STANDING = (
-    select(*jobs.c["id", "state", "attempt", "cancel_requested"])
+    select(*jobs.c["id", "state", "attempt", "tries_left", "cancel_requested"])
     .where(jobs.c.id.in_(bindparam("ids", expanding=True)))
     .order_by(jobs.c.id)
     .with_for_update()
@@ -168,6 +182,7 @@ def _survey(connection: Connection, moves: Sequence[Move | Look]) -> _Ground:
     for ids in parts(sorted({move.job_id for move in moves})):
         for row in connection.execute(_STANDING, {"ids": list(ids)}):
             ground.standing[row.id] = (row.state, row.attempt)
+            ground.tries_left[row.id] = row.tries_left
             if row.cancel_requested:
                 ground.unwanted.add(row.id)
     new = [move.record["prediction_id"] for move in moves if isinstance(move, Move) and "prediction_id" in move.record]
@@ -216,6 +231,8 @@ def _write_moves(connection: Connection, moves: Sequence[Move], now: float) -> N
         if move.record and move.source is not State.QUEUED:
             by_shape[tuple(move.record)].append(_attempt_row(move))
     for rows in by_shape.values():
+        # Predictions in one order too: two processes that adopt the same ones wait for each other, and never in a ring.
+        rows.sort(key=lambda row: row.get("prediction_id") or "")
         _execute_many(connection, _RECORD, rows)
 
 

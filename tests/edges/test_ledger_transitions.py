@@ -190,3 +190,13 @@ def test_a_cancel_ends_queued_jobs_only(at: Desk, state: State):
     assert 0 == at.ledger.steering.cancel_queued(job.batch_id, now=NOW)
     assert state is at.read(job).state
     assert_books_balance(at.ledger)
+
+
+def test_a_free_copy_is_not_paid_for_by_an_older_decision(at: Desk):
+    """A worker that read the job before it failed and was retried must not spend the try of the retry's free copy."""
+    before = at.job_in(State.STORING)
+    at.apply(desk.failed(before, cause=Cause.DOWNLOAD))
+    assert (1, 0) == at.ledger.steering.retry(before.batch_id, only(at.read(before)), max_tries=4, now=NOW)
+
+    assert [] == at.apply(_again(before))
+    assert (State.STORING, 1) == (at.read(before).state, at.read(before).tries_left)

@@ -1,0 +1,97 @@
+"""Many at once on one ledger, on both databases: nothing deadlocks, no update is lost, the books balance."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+
+import pytest
+from sqlalchemy import text
+
+from imagejobs import moves
+from imagejobs.ledger import Ledger
+from imagejobs.moves import Move
+from imagejobs.states import State
+from tests.desk import NOW, Desk
+from tests.ledger_books import assert_books_balance
+from tests.ledger_crowd import Member, crowd
+
+THREADS, PROCESSES = 6, 3
+
+
+def deadlocks(ledger: Ledger) -> int:
+    """How many transactions PostgreSQL has ended because they waited in a ring."""
+    if ledger.database.is_sqlite:
+        return 0
+    query = "SELECT pg_stat_clear_snapshot(), deadlocks FROM pg_stat_database WHERE datname = current_database()"
+    with ledger.database.read() as connection:
+        return int(connection.execute(text(query)).one().deadlocks)
+
+
+def test_threads_of_one_process_agree(database_url: str):
+    """Workers, sweeps, feeds, closers and people in one process; any error of the database would be raised."""
+    with Ledger(database_url) as ledger:
+        members = [Member(ledger, random.Random(seed)) for seed in range(THREADS)]
+        members[0].submit()
+        with ThreadPoolExecutor(THREADS) as threads:
+            granted = sum(threads.map(lambda member: member.act(40), members))
+
+        assert granted > 0
+        assert 0 == deadlocks(ledger)
+        assert_books_balance(ledger)
+
+
+def test_processes_agree(database_url: str):
+    """The same from several processes, each with connections of its own."""
+    with Ledger(database_url) as ledger:
+        Member(ledger, random.Random(0)).submit()
+        with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as processes:
+            granted = sum(processes.map(crowd, [database_url] * PROCESSES, range(PROCESSES)))
+
+        assert granted > 0
+        assert 0 == deadlocks(ledger)
+        assert_books_balance(ledger)
+
+
+@pytest.mark.parametrize("level", ["repeatable read", "serializable"])
+def test_the_servers_default_isolation_has_no_say(postgres_database: str, level: str):
+    """A server set to a stricter one would end waiting transactions with an error, again and again."""
+    with Ledger(postgres_database) as ledger, ledger.database.write() as connection:
+        name = connection.execute(text("SELECT current_database()")).scalar_one()
+        connection.execute(text(f"ALTER DATABASE {name} SET default_transaction_isolation = '{level}'"))
+    with Ledger(postgres_database) as ledger:
+        members = [Member(ledger, random.Random(seed)) for seed in range(THREADS)]
+        members[0].submit()
+        with ThreadPoolExecutor(THREADS) as threads:
+            assert sum(threads.map(lambda member: member.act(15), members)) > 0
+
+        assert_books_balance(ledger)
+
+
+def test_one_prediction_given_to_many_twins_at_once_belongs_to_one(ledger: Ledger):
+    """Processes that look up the same list at once: each apply ends well, whatever order its moves have."""
+    at = Desk(ledger)
+    threads, found = 6, [f"{at.account}-{number}" for number in range(20)]
+    at.batch(rows=threads * len(found))
+    waiting = at.begin()
+    together = threading.Barrier(threads)
+
+    def look_up(number: int) -> Sequence[Move]:
+        mine = waiting[number::threads]
+        order = found if number % 2 else found[::-1]
+        wishes = [
+            moves.accepted(job, prediction_id=one, at=NOW, look_at=NOW) for job, one in zip(mine, order, strict=True)
+        ]
+        together.wait(30)
+        return at.apply(*wishes)
+
+    with ThreadPoolExecutor(threads) as pool:
+        granted = [move for applied in pool.map(look_up, range(threads)) for move in applied]
+
+    assert sorted(found) == sorted(move.record["prediction_id"] for move in granted)
+    assert 0 == deadlocks(ledger)
+    assert len(found) == at.again(at.batch_of(waiting[0])).counts[State.RUNNING]
+    assert_books_balance(ledger)
