@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import structlog
+
 from imagejobs.feed import places_ahead, specs_per_message
-from imagejobs.ledger import Ledger
+from imagejobs.ledger import LEDGER_ERRORS, Ledger
 from imagejobs.queues import BROKER_ERRORS, LOST_MESSAGE_SECONDS, STORE, SUBMIT, Broker
 
 COPIES_PER_MESSAGE = 2  # a slow download should hold back one neighbour at most
 COPIES_AT_ONCE = 400  # overdue copies sent for in one go
+
+log = structlog.get_logger("imagejobs.dispatch")
 
 
 class Dispatch:
@@ -40,21 +44,35 @@ class Dispatch:
             self._ledger.turns.give_back(jobs, now=now)
             raise
 
-    def copies(self, job_ids: Sequence[int]) -> None:
-        """Send for copies that a sweep has just found finished. A lost message is made good by `overdue_copies`."""
-        self._broker.send(STORE, groups(job_ids, COPIES_PER_MESSAGE))
+    def copies(self, job_ids: Sequence[int], *, now: float) -> int:
+        """Send for copies. Those that Redis does not take are due again at once. Returns how many were sent for."""
+        try:
+            self._broker.send(STORE, groups(job_ids, COPIES_PER_MESSAGE))
+        except BROKER_ERRORS as error:
+            log.warning("copies_not_sent", error=type(error).__name__, copies=len(job_ids))
+            self._ledger.turns.give_back_copies(job_ids, now=now)
+            return 0
+        return len(job_ids)
 
     def overdue_copies(self, *, now: float) -> int:
         """Send again for copies that are due and that nobody has in hand."""
         resend_at = now + LOST_MESSAGE_SECONDS
         overdue = self._ledger.turns.take_copies(self._account, limit=COPIES_AT_ONCE, now=now, resend_at=resend_at)
-        self.copies(overdue)
-        return len(overdue)
+        return self.copies(overdue, now=now)
 
     def recover(self, *, now: float) -> int:
-        """Take messages that are overdue for lost; all of them when Redis has lost its memory. Returns how many."""
-        turns = self._ledger.turns
-        return turns.forget_all(now=now) if self._broker.has_lost_memory() else turns.forget_overdue(now=now)
+        """Take messages that are overdue for lost; all of them when Redis may have lost any. Returns how many.
+
+        A message taken for lost that turns up all the same finds its job claimed, and ends there.
+        """
+        if not self._broker.has_lost_messages():
+            return self._ledger.turns.forget_overdue(now=now)
+        try:
+            self._broker.drop_unread()  # first: what is sent from here on is not in question
+            return self._ledger.turns.forget_all(now=now)
+        except (*BROKER_ERRORS, *LEDGER_ERRORS):
+            self._broker.doubt()  # else nobody would hear of it again
+            raise
 
 
 def groups(job_ids: Sequence[int], size: int) -> list[Sequence[int]]:

@@ -7,6 +7,7 @@ bucket each, as at the provider (https://replicate.com/docs/topics/predictions/r
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -59,15 +60,20 @@ class Limiter:
             self._client.hset(self._key, "override", str(per_minute / 60))
 
     def throttled(self, after_seconds: float | None) -> float:
-        """Tell the fleet of a 429. Returns for how many seconds the bucket is closed."""
+        """Tell the fleet of a 429. Returns for how many seconds the bucket is closed.
+
+        Never raises: what the 429 says of its own call must not be lost with it, and while Redis is away nobody calls.
+        """
         seconds = UNSAID_SECONDS if after_seconds is None else after_seconds
-        self._throttled(keys=[self._key], args=[seconds, self._per_second, ASSUMED_PER_SECOND])
+        with suppress(redis.RedisError):
+            self._throttled(keys=[self._key], args=[seconds, self._per_second, ASSUMED_PER_SECOND])
         return seconds
 
     def give_back(self, grant: Grant, places: int) -> None:
-        """Places that were reserved and will not be used, if nobody has reserved behind them for good."""
+        """Places that were reserved and will not be used, if nobody has reserved behind them for good. Never raises."""
         if places and grant.spacing_seconds:
-            self._client.hincrbyfloat(self._key, "free_at", -places * grant.spacing_seconds)
+            with suppress(redis.RedisError):  # then they go by unused: a moment's pause
+                self._client.hincrbyfloat(self._key, "free_at", -places * grant.spacing_seconds)
 
 
 def _script(name: str) -> str:

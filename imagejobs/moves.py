@@ -90,8 +90,8 @@ def refused(job: Job, *, cause: Cause, error: str, due_at: float, counted: bool)
     )
 
 
-def not_sent(job: Job, *, cause: Cause, error: str, due_at: float) -> Move:
-    """The POST provably never left this machine: as if it had not been tried, but the breaker hears of it."""
+def not_sent(job: Job, *, cause: Cause | None, error: str, due_at: float) -> Move:
+    """The POST provably never left this machine: as if it had not been tried, but the breaker hears of the cause."""
     record = {"outcome": "not_sent", "cause": cause, "error": error}
     return _move(
         job,

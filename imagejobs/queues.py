@@ -25,6 +25,7 @@ IN_ORDER = (STORE, POLL, TEND, SUBMIT)
 LOST_MESSAGE_SECONDS = 60.0  # after this, the ledger takes a message for lost and sends another
 VISIBILITY_SECONDS = 120  # after this, Redis hands a dead worker's message to another; both are harmless
 CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 15.0
+SILENT_SECONDS = 5  # a consumer that hears nothing for this long, where Redis answers every second, connects anew
 
 BROKER_ERRORS = (redis.RedisError, KombuError, OSError)
 
@@ -55,6 +56,7 @@ def make_app(redis_url: str, *, account: str, threads: int = 16) -> Celery:
         worker_enable_remote_control=False,
         worker_send_task_events=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_channel_error_retry=True,  # Redis refuses a write (full, read-only): begin anew, do not end the worker
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
     )
@@ -69,6 +71,7 @@ _TRANSPORT = {
     "priority_steps": [0],  # one Redis list a queue
     "socket_connect_timeout": CONNECT_SECONDS,
     "socket_timeout": ANSWER_SECONDS,
+    "health_check_interval": SILENT_SECONDS,
 }
 
 
@@ -114,9 +117,17 @@ class Broker:
             task, args=args, producer=producer, queue=task, retry=False, ignore_result=True, argsrepr="", kwargsrepr=""
         )
 
-    def has_lost_memory(self) -> bool:
-        """True once after Redis was flushed, replaced or started empty: its messages are gone, so send them anew."""
+    def has_lost_messages(self) -> bool:
+        """True once after Redis was flushed or replaced, or messages were `doubted`: send them anew."""
         return bool(self.redis.set(self.prefix + "epoch", "1", nx=True))
+
+    def drop_unread(self) -> None:
+        """Every job will be sent for anew: what still lies in the queues would only be read twice."""
+        self.redis.delete(self.prefix + SUBMIT, self.prefix + STORE)
+
+    def doubt(self) -> None:
+        """Messages may have been lost: on a connection that broke, or in the hands of a task that could not act."""
+        self.redis.delete(self.prefix + "epoch")
 
     def check(self) -> dict[str, str]:
         """Facts for `doctor`. Raises BadSetting with the way out when Redis cannot be reached or used."""

@@ -12,7 +12,7 @@ from celery.signals import setup_logging, worker_shutting_down
 
 from imagejobs import logs
 from imagejobs.settings import Settings
-from worker import pulse, tasks
+from worker import consumer, pulse, tasks
 from worker.services import Services, open_services
 
 GRACE_SECONDS = 25.0  # a copy or a create in hand may finish; container platforms kill after 30
@@ -30,11 +30,13 @@ def work(settings: Settings) -> int:
     app = services.broker.app
     clock = tasks.register(app, services, threads=settings.threads)
     app.steps["worker"].add(pulse.step(clock))
+    app.steps["consumer"].add(consumer.step(clock.wake))
     _end_in_time()
     _announce(services)
     worker = app.Worker(
         pool="threads",
         concurrency=settings.threads,
+        consumer_cls=consumer.PromptConsumer,
         without_gossip=True,
         without_mingle=True,
         without_heartbeat=True,

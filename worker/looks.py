@@ -9,7 +9,6 @@ import structlog
 
 from imagejobs.edges.dialects import Prediction
 from imagejobs.job import Job
-from imagejobs.queues import BROKER_ERRORS
 from imagejobs.states import State
 from worker.calls import Calls
 from worker.outcomes import Outcome, Wait
@@ -44,8 +43,4 @@ class Looks:
         granted = self._services.write(decided)
         finished = [move.job_id for move in granted if move.target is State.STORING]
         log.info("sweep", looked_at=len(decided), moved=len(granted), finished=len(finished))
-        try:
-            self._services.dispatch.copies(finished)
-        except BROKER_ERRORS as error:
-            # The ledger knows that they are due: `tend` sends again.
-            log.warning("copies_not_sent", error=type(error).__name__, copies=len(finished))
+        self._services.dispatch.copies(finished, now=self._services.clock.now())

@@ -73,11 +73,11 @@ class GiveUp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unsent:
-    """The create provably never left this machine."""
+    """The create provably never left this machine. Without a cause: for a reason of our own."""
 
     error: str
     after_seconds: float
-    cause: Cause = Cause.TRANSIENT
+    cause: Cause | None = Cause.TRANSIENT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,8 @@
 
 For the whole fleet there is at most one of each at a time: a Redis key with a time-out is the due time. Whoever finds
 it gone sets it (for as long as a lost message may go unnoticed) and sends the message; the sweep that runs sets it
-anew, to when the next one makes sense. Flushed, the keys are gone, and so both are due: nothing to recover.
+anew, to when the next one makes sense. Flushed, the keys are gone, and so both are due: nothing to recover. A worker
+that connects, be it for the first time or after a loss, cannot know what became of messages: it has all sent anew.
 """
 
 from __future__ import annotations
@@ -40,8 +41,26 @@ class Pulse:
         poll_is_mine, poll_ms, tend_is_mine, tend_ms = pipe.execute()
         for sweep, is_mine in ((POLL, poll_is_mine), (TEND, tend_is_mine)):
             if is_mine:
-                self._broker.nudge(sweep)
+                self._nudge(sweep)
         return float(min(LONGEST_SECONDS, max(SHORTEST_SECONDS, min(poll_ms, tend_ms) / 1000)))
+
+    def _nudge(self, sweep: str) -> None:
+        try:
+            self._broker.nudge(sweep)
+        except BROKER_ERRORS:
+            self._broker.redis.delete(self._key(sweep))  # else nobody would send another for UNHEARD_SECONDS
+            raise
+
+    def wake(self) -> None:
+        """Redis can be heard again: what was sent before may be lost, so everything is due now."""
+        try:
+            self._broker.redis.delete(*map(self._key, (POLL, TEND)))
+            self._broker.doubt()
+        except BROKER_ERRORS as error:  # it went away again: the next connection wakes us
+            log.warning("broker_away", error=type(error).__name__)
+        with self._changed:
+            self._wake_at = 0.0
+            self._changed.notify()
 
     def rest(self, sweep: str, seconds: float) -> None:
         """The sweep has run here; the next one is due in `seconds`."""

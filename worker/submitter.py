@@ -13,6 +13,7 @@ from imagejobs.edges.wire import CONNECT_SECONDS, SEND_SECONDS
 from imagejobs.errors import Cause
 from imagejobs.job import Job
 from imagejobs.limiter import Grant
+from imagejobs.queues import BROKER_ERRORS
 from imagejobs.states import State
 from worker.calls import Calls
 from worker.outcomes import Accepted, Held, Outcome, Retry, Unknown, Unsent
@@ -42,6 +43,9 @@ class Submitter:
             return
         try:
             self._submit(job_ids)
+        except BROKER_ERRORS:
+            self._leave(job_ids, due_at=self._services.clock.now())  # those not claimed: no other message names them
+            raise
         finally:
             self._room.release()
 
@@ -74,13 +78,21 @@ class Submitter:
         return claimed
 
     def _send(self, claimed: Sequence[Job], grant: Grant, first_slot: float, claimed_at: float) -> None:
-        for position, job in enumerate(claimed):
-            self._keep_slot(first_slot + position * grant.spacing_seconds, grant)
-            outcome = self._create(job, claimed_at)
-            self._conclude(job, outcome)
-            if isinstance(outcome, Held) or _is_throttled(outcome):
-                self._stop(claimed[position + 1 :], grant, outcome)
-                return
+        rest = list(claimed)
+        try:
+            for position, job in enumerate(claimed):
+                self._keep_slot(first_slot + position * grant.spacing_seconds, grant)
+                rest.pop(0)
+                outcome = self._create(job, claimed_at)
+                self._conclude(job, outcome)
+                if isinstance(outcome, Held) or _is_throttled(outcome):
+                    self._stop(rest, grant, outcome)
+                    return
+        except BROKER_ERRORS:
+            # Their intent is committed: said now, nobody has to wait and look them up.
+            unsent = Unsent(cause=None, error="not sent: Redis went away", after_seconds=0.0)
+            self._services.write([(job, unsent) for job in rest])
+            raise
 
     def _conclude(self, job: Job, outcome: Outcome) -> None:
         """Write it; images that came as the answer are sent for at once. What comes too late is an orphan."""
@@ -90,7 +102,7 @@ class Submitter:
             self._strays.take_late(job, late)
         for move in granted:
             if move.target is State.STORING:
-                self._services.dispatch.copies([move.job_id])
+                self._services.dispatch.copies([move.job_id], now=self._services.clock.now())
 
     def _keep_slot(self, slot: float, grant: Grant) -> None:
         """Wait for the slot. One that was missed (a busy machine) is taken anew: late creates must not bunch up."""

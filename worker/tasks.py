@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -18,6 +19,7 @@ from worker.sweeper import Sweeper
 from worker.tender import Tender
 
 COPY_LEASE_SECONDS = 15.0  # and a read time-out: a copy in hand for longer is taken up by another too, harmlessly
+CUT_SHORT_SECONDS = 2.0
 MOST_IDS = 1000  # in one message; ours carry a handful
 
 log = structlog.get_logger("imagejobs.tasks")
@@ -33,10 +35,11 @@ def register(app: Celery, services: Services, *, threads: int) -> Pulse:
         for job in services.ledger.jobs.claim_copies(job_ids, account=services.account, lease_until=lease_until):
             _copy(services, job)
 
-    _task(app, SUBMIT, _with_ids(submitter.run))
-    _task(app, STORE, _with_ids(store))
-    _task(app, POLL, lambda *_: pulse.rest(POLL, sweeper.run()))
-    _task(app, TEND, lambda *_: pulse.rest(TEND, tender.run()))
+    doubt = services.broker.doubt
+    _task(app, SUBMIT, _with_ids(submitter.run), doubt=doubt)
+    _task(app, STORE, _with_ids(store), doubt=doubt)
+    _task(app, POLL, _sweep(pulse, POLL, sweeper.run), doubt=doubt)
+    _task(app, TEND, _sweep(pulse, TEND, tender.run), doubt=doubt)
     return pulse
 
 
@@ -47,16 +50,35 @@ def _copy(services: Services, job: Job) -> None:
         log.info("copy", outcome=type(outcome).__name__, images=len(getattr(outcome, "images", ())))
 
 
-def _task(app: Celery, name: str, run: Callable[..., None]) -> None:
-    """Register one task. An outside system that is away ends it with one line: what it left undone falls due again."""
+def _task(app: Celery, name: str, run: Callable[..., None], *, doubt: Callable[[], None]) -> None:
+    """Register one task. An outside system that is away ends it with one line: what it left undone falls due again.
+
+    A message whose jobs the ledger did not give out is as good as lost: it is doubted, and sent anew when it is back.
+    """
 
     def task(*args: Any, **_: Any) -> None:
         try:
             run(*args)
         except (*BROKER_ERRORS, *LEDGER_ERRORS) as error:
             log.warning("task_put_off", task=name, error=type(error).__name__)
+            if isinstance(error, LEDGER_ERRORS):
+                with suppress(*BROKER_ERRORS):
+                    doubt()
 
     app.task(task, name=name, typing=False)
+
+
+def _sweep(pulse: Pulse, name: str, run: Callable[[], float]) -> Callable[..., None]:
+    """A sweep, and when the next one is due; soon after one that an outside system cut short."""
+
+    def once(*_: Any) -> None:
+        seconds = CUT_SHORT_SECONDS
+        try:
+            seconds = run()
+        finally:
+            pulse.rest(name, seconds)
+
+    return once
 
 
 def _with_ids(run: Callable[[list[int]], None]) -> Callable[..., None]:

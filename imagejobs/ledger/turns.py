@@ -85,13 +85,20 @@ class Turns:
         with self._database.write() as connection:
             _unhint(connection, still, due_at=now if due_at is None else due_at)
 
+    def give_back_copies(self, job_ids: Sequence[int], *, now: float) -> None:
+        """No message was sent for these copies: the next turn sends one."""
+        if not job_ids:
+            return
+        with self._database.write() as connection:
+            _unhint(connection, (jobs.c.id.in_(job_ids), IS_STORING, jobs.c.hinted == 1), due_at=now)
+
     def forget_overdue(self, *, now: float) -> int:
         """Messages that nobody acted upon in time are taken for lost: their jobs wait for a turn again."""
         with self._database.write() as connection:
             return _unhint(connection, (IS_HINTED, jobs.c.due_at <= now), due_at=now)
 
     def forget_all(self, *, now: float) -> int:
-        """Redis has lost its memory: every message is taken for lost at once, for copies too."""
+        """Redis may have lost any message: every one is taken for lost at once, for copies too."""
         with self._database.write() as connection:
             lost = (IS_HINTED,), (IS_STORING, jobs.c.hinted == 1)
             return sum(_unhint(connection, where, due_at=now) for where in lost)

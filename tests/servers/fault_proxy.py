@@ -61,6 +61,11 @@ class FaultProxy:
         self._faults = faults
         self._run(self._close() if faults.is_refusing else self._listen())
 
+    def lead_to(self, port: int, *, host: str = "127.0.0.1") -> None:
+        """From now on the address belongs to another server; the live connections to the old one are reset."""
+        self._target = (host, port)
+        self.cut_connections()
+
     def cut_connections(self) -> None:
         """Reset every live connection, on both sides."""
         self._run(self._cut_all())

@@ -118,22 +118,6 @@ def test_transient_failures_are_paid_again_and_counted(fleet):
     assert_all_stored(fleet, batch, images=60)
 
 
-def test_a_flushed_redis_costs_no_job(tmp_path, sandbox, redis_url):
-    """FLUSHALL in mid-run: the ledger sends again what it says is due."""
-    import redis
-
-    with Fleet(tmp_path, sandbox=sandbox, redis_url=redis_url) as fleet:
-        sandbox.faults([{"on": "create", "kind": "delay", "seconds": 0.05}])
-        fleet.submit(rows(150))
-        fleet.start(2)
-        fleet.reached(lambda batch: batch.counts[State.SUCCEEDED] > 10)
-        redis.Redis.from_url(redis_url).flushall()
-        batch = fleet.closed()
-
-        assert_paid_once(fleet, batch)
-        assert_all_stored(fleet, batch, images=150)
-
-
 def test_forged_and_malformed_messages_harm_nothing(fleet):
     """Whoever can write to Redis can make a worker look at a job, and no more."""
     from imagejobs.queues import STORE, SUBMIT, Broker

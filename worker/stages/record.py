@@ -31,7 +31,7 @@ class Record:
         try:
             prediction = self.provider.get(job.prediction_id or "")
         except Throttled as error:
-            raise Transient(str(error), after_seconds=self._throttled(error)) from None
+            raise Transient(str(error), after_seconds=self.calls.throttled(error.after_seconds)) from None
         except Refused as error:
             raise Transient(str(error)) from None
         except Permanent as error:
@@ -48,12 +48,6 @@ class Record:
         if not grant.places:
             raise Transient("no place for a look now", after_seconds=grant.after_seconds)
         self.clock.sleep(grant.after_seconds)
-
-    def _throttled(self, error: Throttled) -> float | None:
-        try:
-            return self.calls.throttled(error.after_seconds)
-        except BROKER_ERRORS:
-            return error.after_seconds
 
     def _unknown(self, job: Job, error: Permanent) -> tuple[str, ...]:
         """A provider that has forgotten the prediction keeps nothing of it."""

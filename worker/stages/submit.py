@@ -29,7 +29,7 @@ def create(
     outcomes may have declared the create absent meanwhile.
     """
     if clock.monotonic() - claimed_at > POST_WITHIN_SECONDS:
-        return Unsent(error="this worker slept between its claim and its POST", after_seconds=0.0)
+        return Unsent(error="this worker slept between its claim and its POST", after_seconds=0.0, cause=None)
     webhook = address(webhook_url, job) if webhook_url else None
     try:
         reply = provider.create(

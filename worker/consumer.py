@@ -1,0 +1,41 @@
+"""Celery's consumer, made to come back soon after an outage of Redis, and then to take nothing for granted.
+
+Left to itself it asks for a lost server after 2, 4, 6 … up to 30 seconds: a server that was away for half a minute
+would be back for most of another before anybody noticed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from celery import bootsteps
+from celery.worker.consumer import Consumer
+
+RECONNECT_SECONDS = 1.0  # between two tries to connect: one packet a worker
+
+
+class PromptConsumer(Consumer):  # type: ignore[misc] # celery ships no types
+    """Tries to reconnect every second."""
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Wait for a connection; celery passes on no setting for how long to wait between two tries."""
+        every_second = {"interval_start": RECONNECT_SECONDS, "interval_step": 0.0, "interval_max": RECONNECT_SECONDS}
+        conn.ensure_connection = partial(conn.ensure_connection, **every_second)
+        return super().ensure_connected(conn)
+
+
+def step(connected: Callable[[], None]) -> type[bootsteps.StartStopStep]:
+    """The consumer's boot step that calls `connected` at each connection, the first and every later one."""
+
+    class Connected(bootsteps.StartStopStep):  # type: ignore[misc] # celery ships no types
+        """Runs once the queues are being consumed."""
+
+        requires = {"celery.worker.consumer.tasks:Tasks"}  # noqa: RUF012 - celery's own way to say it
+
+        def start(self, _consumer: Any) -> None:
+            """Consuming begins, or begins again."""
+            connected()
+
+    return Connected
