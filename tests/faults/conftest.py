@@ -21,6 +21,21 @@ def fleet(tmp_path: Path, redis_url: str, sandbox: SandboxServer) -> Iterator[Fl
         yield fleet
 
 
+@pytest.fixture
+def paced(tmp_path: Path, redis_url: str, sandbox: SandboxServer) -> Iterator[Fleet]:
+    """Ten creates a second, so that a claimed job waits a moment for its place."""
+    with Fleet(tmp_path, sandbox=sandbox, redis_url=redis_url, IMAGEJOBS_CREATES_PER_MINUTE="600") as fleet:
+        yield fleet
+
+
+@pytest.fixture
+def spread(tmp_path: Path, redis_url: str, sandbox: SandboxServer) -> Iterator[Fleet]:
+    """An allowance that spreads the creates over some 25 seconds, however many there are."""
+    per_minute = max(60, int(matrix.jobs() * 60 / 25))
+    with Fleet(tmp_path, sandbox=sandbox, redis_url=redis_url, IMAGEJOBS_CREATES_PER_MINUTE=str(per_minute)) as fleet:
+        yield fleet
+
+
 def pytest_configure() -> None:
     """The report, before the processes that run the rows are started: they inherit its name."""
     if matrix.REPORT not in os.environ:

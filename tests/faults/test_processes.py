@@ -5,15 +5,13 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 import redis
 
 from imagejobs.queues import POLL, TEND, key_prefix
 from tests.faults import matrix, windows
-from tests.servers.sandbox import SandboxServer
 from tests.servers.waiting import eventually
 from tests.system.fleet import Fleet, rows
 
@@ -24,21 +22,6 @@ STRIKES = {
     "before the reply": (windows.accepted, [{"on": "create", "kind": "delay_after", "seconds": 0.5}]),
 }
 _ORIGIN = re.compile(r'"origin": "gen(\d+)@')
-
-
-@pytest.fixture
-def paced(tmp_path: Path, redis_url: str, sandbox: SandboxServer) -> Iterator[Fleet]:
-    """Ten creates a second, so that a claimed job waits a moment for its place."""
-    with Fleet(tmp_path, sandbox=sandbox, redis_url=redis_url, IMAGEJOBS_CREATES_PER_MINUTE="600") as fleet:
-        yield fleet
-
-
-@pytest.fixture
-def spread(tmp_path: Path, redis_url: str, sandbox: SandboxServer) -> Iterator[Fleet]:
-    """An allowance that spreads the creates over some 25 seconds, however many there are."""
-    per_minute = max(60, int(matrix.jobs() * 60 / 25))
-    with Fleet(tmp_path, sandbox=sandbox, redis_url=redis_url, IMAGEJOBS_CREATES_PER_MINUTE=str(per_minute)) as fleet:
-        yield fleet
 
 
 def test_random_workers_killed_every_second(spread: Fleet) -> None:

@@ -1,0 +1,137 @@
+"""Workers that stop and wake up later (SIGSTOP, swap, a closed laptop): what they then say or do changes nothing."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from itertools import takewhile
+from pathlib import Path
+
+import redis
+
+from imagejobs.queues import SUBMIT, key_prefix
+from imagejobs.states import State
+from tests.faults import matrix, windows
+from tests.servers.sandbox import SandboxServer
+from tests.servers.waiting import eventually
+from tests.system.fleet import Fleet, rows
+
+NAP_SECONDS = 60.0
+RESOLVE_SECONDS = (
+    24.0  # 5 to send, 5 to connect, 10 to transmit, 3 to read, 1 for the list to settle: see the submitter
+)
+
+
+def test_stopped_between_claim_and_post(paced: Fleet) -> None:
+    """Sixty seconds: the others look its creates up and send them; awake, it sends none of them."""
+    paced.submit(rows(matrix.jobs()))
+    (sleeper,) = paced.start(1)
+    windows.enter(paced, windows.claimed, at_least=2, after_jobs=2)
+    sleeper.send_signal(signal.SIGSTOP)
+    stopped_at, answered = time.monotonic(), len(paced.events("create", sleeper))
+    paced.start(1)
+    paced.reached(lambda _: windows.looked_up(paced, "Absent"))
+    recovered_at = time.monotonic()
+    time.sleep(max(0.0, stopped_at + NAP_SECONDS - time.monotonic()))  # the nap's length, not a wait for anything
+    stolen = windows.looked_up(paced, "Absent")
+    sleeper.send_signal(signal.SIGCONT)
+    _spoke_of(paced, sleeper, answered + stolen)
+    batch = paced.closed(timeout_seconds=180)
+
+    late = [event["outcome"] for event in paced.events("create", sleeper)[answered:]]
+    assert late.count("Unsent") >= stolen
+    matrix.proven(
+        paced,
+        batch,
+        fault="SIGSTOP for 60 s between claim and POST",
+        injected=stolen,
+        recovery_seconds=recovered_at - stopped_at,
+    )
+
+
+def test_stopped_between_post_and_commit(paced: Fleet) -> None:
+    """The replies are on their way: the others adopt what the list shows; awake, it is not heard."""
+    paced.sandbox.faults([{"on": "create", "kind": "delay_after", "seconds": 2.0}])
+    paced.submit(rows(matrix.jobs()))
+    (sleeper,) = paced.start(1)
+    windows.enter(paced, windows.accepted, at_least=3)
+    sleeper.send_signal(signal.SIGSTOP)
+    stopped_at, answered = time.monotonic(), len(paced.events("create", sleeper))
+    waiting = paced.batch().counts[State.SUBMITTING]
+    paced.sandbox.faults([])
+    paced.start(1)
+    eventually(
+        lambda: windows.looked_up(paced, "Accepted") + windows.looked_up(paced, "Absent") >= waiting,
+        timeout_seconds=120,
+        what="all its creates are looked up",
+    )
+    recovered_at = time.monotonic()
+    adopted = windows.looked_up(paced, "Accepted")
+    sleeper.send_signal(signal.SIGCONT)
+    _spoke_of(paced, sleeper, answered + adopted)
+    batch = paced.closed(timeout_seconds=180)
+
+    matrix.proven(
+        paced,
+        batch,
+        fault="SIGSTOP between POST and commit until others had looked it up",
+        injected=adopted,
+        recovery_seconds=recovered_at - stopped_at,
+    )
+
+
+def test_stopped_while_its_claim_waits_for_the_ledger(tmp_path: Path, redis_url: str, sandbox: SandboxServer) -> None:
+    """A claim that is granted late is no fresh one: others may look its creates up already, so none of them is sent."""
+    sandbox.faults([{"on": "create", "kind": "delay", "seconds": 8.0, "count": 8}])
+    with Fleet(tmp_path, sandbox=sandbox, redis_url=redis_url, IMAGEJOBS_READ_SECONDS="10") as fleet:
+        fleet.submit(rows(matrix.jobs()))
+        sent_for = _messages(fleet)
+        with _ledger_locked(fleet):
+            (sleeper,) = fleet.start(1)
+            eventually(
+                lambda: sent_for - _messages(fleet) >= min(sent_for, 5), timeout_seconds=60, what="messages taken"
+            )
+            time.sleep(0.5)  # from the queue to the ledger's door
+            sleeper.send_signal(signal.SIGSTOP)
+        fleet.start(1)
+        time.sleep(RESOLVE_SECONDS + 7 + 2)  # the nap: an intent of its beginning is due to be looked up at its end
+        sleeper.send_signal(signal.SIGCONT)
+        woken_at = time.monotonic()
+        fleet.reached(lambda batch: windows.beyond(batch) > 0, timeout_seconds=120)
+        recovered_at = time.monotonic()
+        batch = fleet.closed(timeout_seconds=180)
+
+        outcomes = [event["outcome"] for event in fleet.events("create", sleeper)]
+        matrix.proven(
+            fleet,
+            batch,
+            fault="SIGSTOP while a claim waits for the ledger",
+            injected=len(list(takewhile(lambda outcome: outcome == "Unsent", outcomes))),
+            recovery_seconds=recovered_at - woken_at,
+        )
+
+
+def _spoke_of(fleet: Fleet, worker: subprocess.Popen[bytes], creates: int) -> None:
+    """Wait until the worker has said what became of that many creates."""
+    eventually(
+        lambda: len(fleet.events("create", worker)) >= creates, timeout_seconds=60, what="the sleeper has spoken"
+    )
+
+
+def _messages(fleet: Fleet) -> int:
+    """How many messages wait on the submit queue."""
+    with redis.Redis.from_url(fleet.environ["REDIS_URL"]) as server:
+        return int(server.llen(key_prefix(fleet.settings.account_name) + SUBMIT))
+
+
+@contextmanager
+def _ledger_locked(fleet: Fleet) -> Iterator[None]:
+    """Another program holds SQLite's write lock."""
+    with closing(sqlite3.connect(fleet.folder / "ledger.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
