@@ -34,8 +34,13 @@ lint: .venv/.test  ## format, lint, types, and who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: lint  ## lint, then the unit and edge tests
+check: lint  ## lint, the unit and edge tests, and a minute of simulated runs
 	$(BIN)/pytest tests/unit tests/edges --cov --cov-report=term
+	$(BIN)/python -m tests.simulation --fresh --seconds 60
+
+SEEDS ?= 500
+sim: .venv/.test  ## the real code under a seeded scheduler: SEEDS=5000 runs that many, SEED=123 repeats one and shows it
+	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) $(if $(FIRST),--first $(FIRST),--fresh))
 
 system: .venv/.test  ## the system tests alone
 	$(BIN)/pytest tests/system
@@ -67,4 +72,4 @@ docs: .venv/.test  ## bring the generated parts of the docs up to date
 clean:  ## forget the environment and caches (not your data)
 	rm -rf .venv .venv-bench build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
 
-.PHONY: help install run test lint check system faults soak bench bench-full docs clean
+.PHONY: help install run test lint check sim system faults soak bench bench-full docs clean

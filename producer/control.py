@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from imagejobs.closing import reopened
+from imagejobs.edges.store import Store
 from imagejobs.errors import Cause, Complaint
 from imagejobs.job import Batch, FailureGroup, Selection
 from imagejobs.ledger import Ledger
+from imagejobs.patience import PATIENT, Patience
 from imagejobs.settings import Settings
 from imagejobs.states import State
 from producer.doors import feed, open_store_of, reachable_broker
@@ -106,11 +108,17 @@ def retry(ledger: Ledger, settings: Settings, plan: RetryPlan) -> Retried:
     The batch's completion marker is taken away first; a store that does not let us leaves everything as it was.
     """
     batch = plan.batch
-    now = ledger.database.now()
     with open_store_of(batch.store) as store, reachable_broker(settings, account=batch.account) as broker:
-        with reopened(ledger, store, batch, now=now):
-            done = ledger.steering.retry(
-                batch.id, plan.selection, max_tries=settings.max_tries, now=now, shown_at=plan.made_at
-            )
+        done = requeue(ledger, store, plan, max_tries=settings.max_tries)
         is_sent = feed(ledger, broker, settings, account=batch.account)
-    return Retried(copied=done[0], generated=done[1], is_sent=is_sent)
+    return replace(done, is_sent=is_sent)
+
+
+def requeue(ledger: Ledger, store: Store, plan: RetryPlan, *, max_tries: int, patience: Patience = PATIENT) -> Retried:
+    """Take the marker away, then queue what was planned; whoever works finds it. Raises what the store raises."""
+    batch, now = plan.batch, ledger.database.now()
+    with reopened(ledger, store, batch, now=now, patience=patience):
+        copied, generated = ledger.steering.retry(
+            batch.id, plan.selection, max_tries=max_tries, now=now, shown_at=plan.made_at
+        )
+    return Retried(copied=copied, generated=generated)

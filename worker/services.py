@@ -69,7 +69,7 @@ class Services:
         settled = [settle(job, outcome, policy=self.policy, now=now, dice=self.dice) for job, outcome in decided]
         changes = [one.change for one in settled if one.change is not None]
         granted = self._persist(changes, now) if changes else []
-        for pause in {one.pause for one in settled if one.pause is not None}:
+        for pause in dict.fromkeys(one.pause for one in settled if one.pause is not None):
             self._pause(pause, now)
         return granted
 

@@ -1,94 +1,28 @@
-"""The four Celery tasks. A message brings ids and nothing else: the ledger says what is to be done, if anything."""
+"""The four Celery tasks: wiring and nothing else. What each does is in `worker.messages`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
-import structlog
 from celery import Celery
 
-from imagejobs.job import Job
-from imagejobs.ledger import LEDGER_ERRORS
-from imagejobs.queues import BROKER_ERRORS, POLL, STORE, SUBMIT, TEND
+from worker.messages import Act, acts
 from worker.pulse import Pulse
 from worker.services import Services
-from worker.submitter import Submitter
-from worker.sweeper import Sweeper
-from worker.tender import Tender
-
-COPY_LEASE_SECONDS = 15.0  # and a read time-out: a copy in hand for longer is taken up by another too, harmlessly
-CUT_SHORT_SECONDS = 2.0
-MOST_IDS = 1000  # in one message; ours carry a handful
-
-log = structlog.get_logger("imagejobs.tasks")
 
 
 def register(app: Celery, services: Services, *, threads: int) -> Pulse:
     """Register submit, store, poll and tend on the app. Returns the pulse that sends the last two."""
     pulse = Pulse(services.broker)
-    submitter, sweeper, tender = Submitter(services, threads=threads), Sweeper(services), Tender(services)
-
-    def store(job_ids: list[int]) -> None:
-        lease_until = services.clock.now() + COPY_LEASE_SECONDS + services.settings.read_seconds
-        for job in services.ledger.jobs.claim_copies(job_ids, account=services.account, lease_until=lease_until):
-            _copy(services, job)
-
-    doubt = services.broker.doubt
-    _task(app, SUBMIT, _with_ids(submitter.run), doubt=doubt)
-    _task(app, STORE, _with_ids(store), doubt=doubt)
-    _task(app, POLL, _sweep(pulse, POLL, sweeper.run), doubt=doubt)
-    _task(app, TEND, _sweep(pulse, TEND, tender.run), doubt=doubt)
+    for name, act in acts(services, threads=threads, rested=pulse.rest).items():
+        app.task(_without_keywords(act), name=name, typing=False)
     return pulse
 
 
-def _copy(services: Services, job: Job) -> None:
-    with structlog.contextvars.bound_contextvars(batch=job.batch, job_id=job.row_id, prediction_id=job.prediction_id):
-        outcome = services.copier.copy(job)
-        services.write([(job, outcome)])
-        log.info("copy", outcome=type(outcome).__name__, images=len(getattr(outcome, "images", ())))
-
-
-def _task(app: Celery, name: str, run: Callable[..., None], *, doubt: Callable[[], None]) -> None:
-    """Register one task. An outside system that is away ends it with one line: what it left undone falls due again.
-
-    A message whose jobs the ledger did not give out is as good as lost: it is doubted, and sent anew when it is back.
-    """
+def _without_keywords(act: Act) -> Act:
+    """A message of another version may bring some; ours have none."""
 
     def task(*args: Any, **_: Any) -> None:
-        try:
-            run(*args)
-        except (*BROKER_ERRORS, *LEDGER_ERRORS) as error:
-            log.warning("task_put_off", task=name, error=type(error).__name__)
-            if isinstance(error, LEDGER_ERRORS):
-                with suppress(*BROKER_ERRORS):
-                    doubt()
+        act(*args)
 
-    app.task(task, name=name, typing=False)
-
-
-def _sweep(pulse: Pulse, name: str, run: Callable[[], float]) -> Callable[..., None]:
-    """A sweep, and when the next one is due; soon after one that an outside system cut short."""
-
-    def once(*_: Any) -> None:
-        seconds = CUT_SHORT_SECONDS
-        try:
-            seconds = run()
-        finally:
-            pulse.rest(name, seconds)
-
-    return once
-
-
-def _with_ids(run: Callable[[list[int]], None]) -> Callable[..., None]:
-    """A message names jobs by id. One that does not (forged, or of another version) is logged and dropped."""
-
-    def checked(*args: Any) -> None:
-        ids = args[0] if args else None
-        if isinstance(ids, list) and 0 < len(ids) <= MOST_IDS and all(type(one) is int and one > 0 for one in ids):
-            run(ids)
-        else:
-            log.warning("message_dropped", because="it names no jobs")
-
-    return checked
+    return task

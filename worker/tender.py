@@ -11,6 +11,7 @@ from imagejobs.edges.dialects import Prediction
 from imagejobs.edges.provider import NotListed
 from imagejobs.errors import Cause, Permanent, Refused, Throttled, Transient
 from imagejobs.ledger import LEDGER_ERRORS
+from imagejobs.patience import Patience
 from imagejobs.queues import BROKER_ERRORS
 from worker.lookup import BEFORE_SECONDS, resolve
 from worker.outcomes import Absent, GiveUp, Outcome
@@ -116,7 +117,14 @@ class Tender:
         for batch in done:
             lease_seconds = 30 + batch.images / IMAGES_A_SECOND
             now = services.clock.now()
-            if closing.close(services.ledger, services.store, batch, now=now, lease_seconds=lease_seconds):
+            if closing.close(
+                services.ledger,
+                services.store,
+                batch,
+                now=now,
+                lease_seconds=lease_seconds,
+                patience=Patience(services.clock.sleep),
+            ):
                 log.info("batch_closed", batch=batch.key, images=batch.images, total=batch.total)
                 closed += 1
         return closed

@@ -23,8 +23,9 @@ class Ledger:
     `steering`: cancel and retry · `views`: reads. Raises BadSetting when it cannot be opened.
     """
 
-    def __init__(self, url: str) -> None:
-        self.database = Database(url)
+    def __init__(self, database: str | Database) -> None:
+        """`database` is its URL, or one that is open already."""
+        self.database = Database(database) if isinstance(database, str) else database
         try:
             self.database.upgrade()
         except BaseException:

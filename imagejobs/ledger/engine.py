@@ -18,6 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import StaticPool
 
 from imagejobs.errors import BadSetting
 
@@ -132,7 +133,9 @@ def _sqlite(url: str, path: str) -> Engine:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadSetting(f"the ledger's folder {Path(path).parent} cannot be made: {error.strerror}") from None
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, pool_size=8, max_overflow=24)
+    # Without a path it lives in memory: in the one connection that all share, and for as long as that.
+    pool: dict[str, Any] = {"pool_size": 8, "max_overflow": 24} if path else {"poolclass": StaticPool}
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, **pool)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

@@ -1,0 +1,98 @@
+"""What each of the four messages makes a worker do, whatever brings it: Celery, or the simulation's scheduler.
+
+A message brings ids and nothing else: the ledger says what is to be done, if anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import structlog
+
+from imagejobs.job import Job
+from imagejobs.ledger import LEDGER_ERRORS
+from imagejobs.queues import BROKER_ERRORS, POLL, STORE, SUBMIT, TEND
+from worker.services import Services
+from worker.submitter import Submitter
+from worker.sweeper import Sweeper
+from worker.tender import Tender
+
+COPY_LEASE_SECONDS = 15.0  # and a read time-out: a copy in hand for longer is taken up by another too, harmlessly
+CUT_SHORT_SECONDS = 2.0
+MOST_IDS = 1000  # in one message; ours carry a handful
+
+Act = Callable[..., None]
+
+log = structlog.get_logger("imagejobs.tasks")
+
+
+def acts(services: Services, *, threads: int, rested: Callable[[str, float], None]) -> Mapping[str, Act]:
+    """What to do for each message, by its name. `rested` hears when a sweep has run, and when it is due again."""
+    submitter, sweeper, tender = Submitter(services, threads=threads), Sweeper(services), Tender(services)
+    by_name: dict[str, Act] = {
+        SUBMIT: _with_ids(submitter.run),
+        STORE: _with_ids(partial(_copy_all, services)),
+        POLL: _sweep(POLL, sweeper.run, rested),
+        TEND: _sweep(TEND, tender.run, rested),
+    }
+    return {name: _put_off_by_outages(name, act, doubt=services.broker.doubt) for name, act in by_name.items()}
+
+
+def _copy_all(services: Services, job_ids: list[int]) -> None:
+    lease_until = services.clock.now() + COPY_LEASE_SECONDS + services.settings.read_seconds
+    for job in services.ledger.jobs.claim_copies(job_ids, account=services.account, lease_until=lease_until):
+        _copy(services, job)
+
+
+def _copy(services: Services, job: Job) -> None:
+    with structlog.contextvars.bound_contextvars(batch=job.batch, job_id=job.row_id, prediction_id=job.prediction_id):
+        outcome = services.copier.copy(job)
+        services.write([(job, outcome)])
+        log.info("copy", outcome=type(outcome).__name__, images=len(getattr(outcome, "images", ())))
+
+
+def _sweep(name: str, run: Callable[[], float], rested: Callable[[str, float], None]) -> Act:
+    """A sweep, and when the next one is due; soon after one that an outside system cut short."""
+
+    def once(*_: Any) -> None:
+        seconds = CUT_SHORT_SECONDS
+        try:
+            seconds = run()
+        finally:
+            rested(name, seconds)
+
+    return once
+
+
+def _put_off_by_outages(name: str, act: Act, *, doubt: Callable[[], None]) -> Act:
+    """An outside system that is away ends it with one line: what it left undone falls due again.
+
+    A message whose jobs the ledger did not give out is as good as lost: it is doubted, and sent anew when it is back.
+    """
+
+    def acting(*args: Any) -> None:
+        try:
+            act(*args)
+        except (*BROKER_ERRORS, *LEDGER_ERRORS) as error:
+            log.warning("task_put_off", task=name, error=type(error).__name__)
+            if isinstance(error, LEDGER_ERRORS):
+                with suppress(*BROKER_ERRORS):
+                    doubt()
+
+    return acting
+
+
+def _with_ids(run: Callable[[list[int]], None]) -> Act:
+    """A message names jobs by id. One that does not (forged, or of another version) is logged and dropped."""
+
+    def checked(*args: Any) -> None:
+        ids = args[0] if args else None
+        if isinstance(ids, list) and 0 < len(ids) <= MOST_IDS and all(type(one) is int and one > 0 for one in ids):
+            run(ids)
+        else:
+            log.warning("message_dropped", because="it names no jobs")
+
+    return checked
