@@ -49,6 +49,10 @@ class Database:
         with self._turn, self._writer.begin() as connection:
             yield connection
 
+    def lock(self) -> AbstractContextManager[Any]:
+        """What threads that share this database can take turns at; whoever owns the threads may have another kind."""
+        return threading.Lock()
+
     def now(self) -> float:
         """The database's own clock, seconds since the epoch: one clock for a fleet whose hosts disagree."""
         query = (

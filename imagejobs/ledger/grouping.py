@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from typing import Any
 
 from imagejobs.ledger.engine import LEDGER_ERRORS
 from imagejobs.moves import Look, Move
@@ -34,11 +36,14 @@ class _Wish:
 
 
 class GroupCommit:
-    """Turns many small writes into few larger ones. `write` is one transaction: all of it, or an exception."""
+    """Turns many small writes into few larger ones. `write` is one transaction: all of it, or an exception.
 
-    def __init__(self, write: Write) -> None:
+    `turn` is a lock that callers wait at.
+    """
+
+    def __init__(self, write: Write, *, turn: AbstractContextManager[Any] | None = None) -> None:
         self._write = write
-        self._turn = threading.Lock()
+        self._turn = threading.Lock() if turn is None else turn
         self._door = threading.Lock()
         self._waiting: list[_Wish] = []
 

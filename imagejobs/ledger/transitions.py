@@ -33,7 +33,7 @@ class Transitions:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._commit = GroupCommit(self._apply)
+        self._commit = GroupCommit(self._apply, turn=database.lock())
 
     def claim(self, job_ids: Sequence[int], *, account: str, now: float, resolve_at: float) -> list[Job]:
         """Commit the intent to create: queued → submitting for those of `job_ids` that a message may still claim.

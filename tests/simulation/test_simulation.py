@@ -1,0 +1,45 @@
+"""The simulation itself: it is one run a seed, it holds, and it notices when a rule is taken out."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.simulation.mutations import MUTATIONS, ROOT, run_mutated
+from tests.simulation.run import simulate
+
+SEEDS = range(1, 41)  # always the same; `make check` and `make sim` run others
+ENOUGH_SEEDS = 400  # a mutation shows long before
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_every_invariant_holds_after_every_step(seed: int):
+    """And once the troubles are over, every job ends, every create is accounted for, every image is in the store."""
+    result = simulate(seed)
+
+    assert (None, ()) == (result.red, result.trace)
+
+
+def test_one_seed_is_one_run():
+    """In another process with another order of its sets, too."""
+    shown = set()
+    for hash_seed in ("1", "2"):
+        command = [sys.executable, "-m", "tests.simulation", "--seeds", "4", "--first", "7", "--digests"]
+        environ = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=300, check=True)
+        shown.add(tuple(line for line in done.stdout.splitlines() if line.startswith("seed ")))
+
+    assert 1 == len(shown)
+    assert 4 == len(shown.pop())
+
+
+@pytest.mark.parametrize("rule", MUTATIONS)
+def test_without_this_rule_it_goes_red(rule: str, tmp_path):
+    """Each rule is there for a reason, which some seed finds."""
+    mutation = MUTATIONS[rule]
+    done = run_mutated(mutation, tmp_path, seeds=ENOUGH_SEEDS)
+
+    assert (1, True) == (done.returncode, mutation.symptom in done.stdout), done.stdout[-2000:] + done.stderr[-2000:]
