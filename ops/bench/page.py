@@ -10,6 +10,7 @@ from ops.bench.plot import Bar, bars
 from ops.bench.tournament import Book, Figures
 
 YARDSTICK = "asyncio"  # ratios are to this script, in the same round: they hold on other machines too
+QUIET_LOAD = 0.2  # processes waiting for each core, before anything of ours was started
 RATIOS = {"cpu_to_asyncio": "cpu_ms_per_image", "rate_to_asyncio": "images_per_second"}
 
 NAMES = {
@@ -107,7 +108,9 @@ def with_ratios(figures: Figures, yardstick: Figures | None) -> Figures:
 def _made_with(book: Book) -> str:
     machine = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in book.machine.items())
     versions = ", ".join(f"{name} {version}" for name, version in book.versions.items())
-    return f"Measured {book.made_at}. Machine: {machine}.\n\nVersions: {versions}.\n"
+    busy = book.machine["load_before"] > QUIET_LOAD * book.machine["cores"]
+    warning = "**The machine was busy with something else: measure again before you believe any of it.**\n\n" * busy
+    return f"{warning}Measured {book.made_at}. Machine: {machine}.\n\nVersions: {versions}.\n"
 
 
 def _section(book: Book, scenario: str, table: Mapping[str, Figures]) -> str:

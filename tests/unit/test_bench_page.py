@@ -22,7 +22,7 @@ OURS = "imagejobs-sqlite-2"
 
 
 def book_of(**runs: list[Figures | None]) -> Book:
-    book = Book(made_at="2026-11-24 20:00 UTC", machine={"cores": 2}, versions={"commit": "abc"})
+    book = Book(made_at="2026-11-24 20:00 UTC", machine={"cores": 2, "load_before": 0.1}, versions={"commit": "abc"})
     book.scenarios = {"S1": {"title": S1.title, "jobs": 300}}
     book.contestants = {name: f"about {name}" for name in ("asyncio", OURS)}
     book.runs = [
@@ -66,6 +66,15 @@ def test_a_failed_round_is_said_and_is_in_no_median(tmp_path: Path) -> None:
     assert 1 == page.table_of(book, "S1")[OURS]["runs"]
     assert f"{OURS} failed in round 1." in written
     assert f"| about {OURS} | 3 | 1.5 | 1 |" in written
+
+
+@pytest.mark.parametrize(("load", "is_busy"), [(0.1, False), (0.5, True)])
+def test_a_busy_machine_is_said(load: float, is_busy: bool, tmp_path: Path) -> None:
+    """Before any figure of it."""
+    book = book_of(ours=[{"cpu_ms_per_image": 3.0}])
+    book.machine["load_before"] = load
+
+    assert is_busy == ("busy" in page.write(book, tmp_path).read_text(encoding="utf-8").partition("## S1")[0])
 
 
 def test_every_plot_of_the_page_is_there(tmp_path: Path) -> None:
