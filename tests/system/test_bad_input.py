@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +11,6 @@ import pytest
 
 from tests.commandline import CommandLine, Ended
 from tests.servers.ports import free_port
-from tests.servers.sandbox import SandboxServer
-from tests.servers.waiting import eventually
 from tests.system.fleet import ROOT, rows
 
 GOOD = '{"id": "a", "prompt": "a lighthouse"}'
@@ -160,34 +157,3 @@ def test_an_unreachable_provider_pauses_the_batch(command, tmp_path):
 
     assert_clear(ended, "cannot reach", code=4)
     assert (20, 0) == tuple(command.status("night")[name] for name in ("queued", "creates_sent"))
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="a full disk is a small one, and mounting one takes root")
-def test_a_full_disk_pauses_and_the_images_come_once_there_is_room(command, tmp_path):
-    """Nothing is lost, and nothing is generated again, while the provider keeps the outputs."""
-    store = tmp_path / "small"
-    store.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", store], check=False).returncode:
-        pytest.skip("no tmpfs can be mounted here")
-    try:
-        with SandboxServer(tmp_path / "provider") as provider:
-            command.environment |= {"REPLICATE_BASE_URL": provider.url, "REPLICATE_API_TOKEN": provider.token}
-            command.environment["IMAGEJOBS_STORE"] = store.as_uri()
-            lines = "\n".join(json.dumps(row) for row in rows(30, width=256, height=256))
-            running = command.start("run", file_of(tmp_path, lines), "--batch", "night")
-            eventually((command.home / "ledger.sqlite").exists, timeout_seconds=30, what="the ledger")
-            eventually(
-                lambda: (
-                    "full" in str(command.status("night")["paused"]).lower()
-                    or "space" in str(command.status("night")["paused"]).lower()
-                ),
-                timeout_seconds=60,
-                what="the pause names the full disk",
-            )
-            subprocess.run(["mount", "-o", "remount,size=64m", store], check=True)
-            ended = running.end(timeout_seconds=120)
-
-            assert 0 == ended.code, ended.err
-            assert 30 == provider.stats()["creates_accepted"] == command.status("night")["succeeded"]
-    finally:
-        subprocess.run(["umount", "-l", store], check=False)
