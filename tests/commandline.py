@@ -57,10 +57,11 @@ class Running:
             raise AssertionError(f"not ended in {timeout_seconds} s; said {out}\n{err}") from None
         return Ended(code=self._process.returncode, out=out, err=err)
 
-    def kill(self) -> None:
-        """kill -9."""
+    def kill(self) -> int:
+        """kill -9. Returns how it ended: -9, unless it had ended before."""
         self._process.kill()
         self._process.communicate()
+        return self._process.returncode
 
 
 class CommandLine:
