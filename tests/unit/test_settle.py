@@ -115,6 +115,13 @@ def test_an_expired_output_is_paid_for_again_only_while_tries_are_left():
     assert State.FAILED is moved(Retry(cause=Cause.EXPIRED, error="gone"), **STORING, tries_left=1).target
 
 
+def test_what_was_deleted_is_not_offered_as_a_free_copy_again():
+    """Else a retry would promise it, and fail, until the hour that the ledger knows of is over."""
+    move = moved(Retry(cause=Cause.EXPIRED, error="gone"), **STORING, tries_left=1)
+
+    assert (State.FAILED, None) == (move.target, move.record["output"])
+
+
 def test_giving_up_keeps_the_images_that_came():
     """Three of four are three more than none."""
     outcome = GiveUp(cause=Cause.SAFETY, error="3 of 4", images=(an_image(), an_image(index=2)), is_copied=True)
