@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from imagejobs.errors import Cause
@@ -122,6 +126,40 @@ def test_safety_filtered_images_are_recorded_as_such(tmp_path, redis_url, sandbo
         assert {Cause.SAFETY} == {group.cause for group in groups}
         assert 3 < batch.images < 7
         assert 5 == sandbox.stats()["creates_accepted"]
+
+
+def test_a_short_set_is_kept_under_its_own_indexes(tmp_path, redis_url, sandbox):
+    """In store, manifest and failures: which images came, which did not, and that the job is no success."""
+    with Fleet(tmp_path, sandbox=sandbox, redis_url=redis_url) as fleet:
+        specs = [
+            {"id": f"p{number}", "prompt": f"nsfw-some sunset {number}", "num_outputs": 4, "width": 128, "height": 128}
+            for number in range(6)
+        ]
+        fleet.submit([*specs, {"id": "none", "prompt": "nsfw sunset", "width": 128, "height": 128}])
+        fleet.start(1)
+        batch = fleet.closed()
+        came = {one["input"]["prompt"]: set(one["images"]) for one in sandbox.predictions()}
+        expected = {(spec["id"], index) for spec in specs for index in came[spec["prompt"]]}
+        folder = tmp_path / "store" / "night"
+        manifest = lines_of(folder / "manifest" / "part-00000.jsonl")
+        failures = {row["id"]: row for row in lines_of(folder / "failures.jsonl")}
+
+        assert any(came[spec["prompt"]] != set(range(len(came[spec["prompt"]]))) for spec in specs)  # there are gaps
+        assert expected == {(row["id"], row["index"]) for row in manifest}
+        assert {f"{row_id}-{index}.png" for row_id, index in expected} == {
+            file.name for file in (folder / "images").iterdir()
+        }
+        for spec in specs:
+            missing = ", ".join(str(index) for index in range(4) if index not in came[spec["prompt"]])
+            assert failures[spec["id"]]["error"].endswith(f"withheld by the safety filter: index {missing}")
+        assert {Cause.SAFETY} == {row["cause"] for row in failures.values()}
+        assert (7, 0) == (batch.counts[State.FAILED], batch.counts[State.SUCCEEDED])
+        assert "NSFW" in failures["none"]["error"]
+
+
+def lines_of(file: Path) -> list[dict[str, Any]]:
+    """A file of JSON lines."""
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
 def test_an_output_that_expired_before_it_was_copied_is_generated_again_and_counted(tmp_path, redis_url):
