@@ -73,7 +73,10 @@ def _may_be_of(job: Job, prediction: Prediction) -> bool:
 def fingerprint(version: str | None, given: Mapping[str, Any] | None) -> str:
     """What makes two creates the same: the version's own hash, and the input with numbers written one way."""
     inputs = {name: _plain(value) for name, value in (given or {}).items()}
-    return canonical_json([version.rpartition(":")[2] if version else None, inputs])
+    try:
+        return canonical_json([version.rpartition(":")[2] if version else None, inputs])
+    except RecursionError:
+        return ""  # nested deeper than any row of ours can be: somebody else's
 
 
 def _plain(value: Any) -> Any:

@@ -185,5 +185,10 @@ def are_numbered(output: Sequence[str]) -> bool:
 
 
 def _number(address: str) -> int | None:
-    found = None if address.startswith("data:") else _NUMBERED.search(urlsplit(address).path)
+    if address.startswith("data:"):
+        return None
+    try:
+        found = _NUMBERED.search(urlsplit(address).path)
+    except ValueError:  # no address at all: whoever fetches it says so
+        return None
     return int(found[1]) if found else None

@@ -42,6 +42,9 @@ _JPEG = _Format(content_type="image/jpeg", extension="jpg", reader=JpegImagePlug
 _WEBP = _Format(content_type="image/webp", extension="webp", reader=WebPImagePlugin.WebPImageFile)
 _GIF = _Format(content_type="image/gif", extension="gif", reader=GifImagePlugin.GifImageFile)
 
+_SCAN = b"\xff\xda"
+MOST_SCANS = 100  # encoders write about ten; each goes over all pixels anew, and takes but a few bytes of the file
+
 _DAMAGE = (
     OSError,
     SyntaxError,
@@ -122,6 +125,8 @@ def _prove(data: bytes, kind: _Format, *, max_pixels: int, decode: bool) -> Chec
     with kind.reader(io.BytesIO(data)) as image:
         width, height = image.size
         _limit(width * height, max_pixels=max_pixels)
+        if kind is _JPEG and data.count(_SCAN) > MOST_SCANS:
+            raise Permanent(f"a jpg of {data.count(_SCAN)} scans, more than {MOST_SCANS}", cause=Cause.DOWNLOAD)
         if kind is _GIF and not data.rstrip(b"\0").endswith(b";"):
             raise ValueError("its end is missing")  # Pillow takes a file cut between two frames for a shorter one
         if kind is not _PNG or decode:

@@ -28,6 +28,10 @@ QUOTA_CODES = frozenset(
 waiting does not help, so it must not be taken for a rate limit."""
 
 
+LONGEST_WAIT_SECONDS = 3600.0
+"""Asked to wait longer (a daily quota, a broken header), we look again after this: a wait without end ends nothing."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objection:
     """An error reply in the provider's own words. `after_seconds` is how long it asked to wait, None if it did not."""
@@ -54,7 +58,7 @@ def read_objection(body: bytes, headers: Mapping[str, str], *, now: float | None
     return Objection(
         text=text,
         code=next((code for code in map(line, codes) if code), ""),
-        after_seconds=next((wait for wait in waits if wait is not None), None),
+        after_seconds=next((min(wait, LONGEST_WAIT_SECONDS) for wait in waits if wait is not None), None),
     )
 
 
@@ -78,9 +82,11 @@ def read_retry_after(headers: Mapping[str, str], *, now: float | None = None) ->
     """
     value = headers.get("Retry-After")
     if (seconds := amount(value)) is not None:
-        return seconds
+        return min(seconds, LONGEST_WAIT_SECONDS)
     until, sent = read_http_date(value), read_http_date(headers.get("Date")) or now
-    return max(0.0, until - sent) if until is not None and sent is not None else None
+    if until is None or sent is None:
+        return None
+    return min(max(0.0, until - sent), LONGEST_WAIT_SECONDS)
 
 
 _WAIT = re.compile(r"\b(?:in|after)\s+~?(\d{1,6}(?:\.\d+)?)\s*(s|sec|seconds?|m|min|minutes?)\b", re.IGNORECASE)

@@ -42,6 +42,7 @@ from imagejobs.edges.dialects import (
     read_schema,
 )
 from imagejobs.edges.fields import excerpt, line, read_http_date, read_json, write_time
+from imagejobs.edges.masking import Mask
 from imagejobs.edges.objections import Objection, read_objection
 from imagejobs.errors import BadSetting, Cause, NotSent, OutcomeUnknown, Permanent, Refused, Throttled, Transient
 from imagejobs.settings import Settings
@@ -52,6 +53,8 @@ MAX_REPLY_BYTES = 64 * 2**20
 MIN_CANCEL_AFTER_SECONDS = 5
 # Date headers have whole seconds, and replies take a while: less than this is no difference between clocks.
 CLOCK_TOLERANCE_SECONDS = 5.0
+# A Date that is farther off says nothing of a clock.
+MOST_AHEAD_SECONDS = 86_400.0
 
 _VERSION = re.compile(r"(?P<owner>\w[\w.-]*)/(?P<model>\w[\w.-]*)(:(?P<digest>\w+))?", re.ASCII)
 
@@ -78,6 +81,7 @@ class Provider:
         if not (token.isascii() and token.isprintable()) or " " in token:
             raise BadSetting("REPLICATE_API_TOKEN holds blanks, line breaks or odd characters: set it again")
         self._token = token
+        self._mask = Mask(token)
         self._base = settings.base_url
         self._host = urlsplit(settings.base_url).netloc
         self._clock = clock
@@ -117,7 +121,7 @@ class Provider:
             raise OutcomeUnknown(f"no reply to the create: {error}") from None
         if not _is_success(reply):
             self._refuse_create(reply)
-        if (created := read_created(read_json(reply.body))) is None:
+        if (created := read_created(self._value(reply))) is None:
             hint = " (a web page: is REPLICATE_BASE_URL right?)" if _is_page(reply) else ""
             raise OutcomeUnknown(
                 f"the create was answered {reply.status} with nothing usable{hint}: {self._seen(reply)}"
@@ -135,14 +139,14 @@ class Provider:
         if reply.status in (404, 410):
             raise Permanent(self._words(reply), cause=Cause.EXPIRED)
         self._expect_success(reply)
-        if (prediction := read_prediction(read_json(reply.body))) is None:
+        if (prediction := read_prediction(self._value(reply))) is None:
             raise Transient(f"no prediction in the reply: {self._seen(reply)}")
         return prediction
 
     def cancel(self, prediction_id: str) -> Prediction | None:
         """Ask for an end; harmless to repeat. None: the provider would not, or cannot; `get` tells how it stands."""
         reply = self._read("POST", f"{_path(prediction_id)}/cancel")
-        return read_prediction(read_json(reply.body)) if _is_success(reply) else None
+        return read_prediction(self._value(reply)) if _is_success(reply) else None
 
     def list(self, *, created_after: float, cursor: str | None = None) -> Page:
         """One page of the account's predictions since a moment of our clock (inclusive), newest first.
@@ -156,7 +160,7 @@ class Provider:
         if _is_absent(reply):
             raise NotListed(f"{self._host} has no list of predictions")
         self._expect_success(reply)
-        if (page := read_page(read_json(reply.body))) is None:
+        if (page := read_page(read_json(self._mask.plainly(reply.body)))) is None:
             raise Transient(f"the list makes no sense: {self._seen(reply)}")
         return page
 
@@ -216,7 +220,8 @@ class Provider:
             body=body,
         )
         if (date := read_http_date(reply.headers.get("Date"))) is not None:
-            self._clock_ahead = date - self._clock.now()
+            ahead = date - self._clock.now()
+            self._clock_ahead = ahead if abs(ahead) < MOST_AHEAD_SECONDS else 0.0
         return reply
 
     def _read(self, method: str, path: str, *, query: Mapping[str, str] | None = None) -> wire.Reply:
@@ -267,14 +272,14 @@ class Provider:
         return f"{self._host} answered {reply.status}" + (f": {text}" if text else "")
 
     def _objection(self, reply: wire.Reply) -> Objection:
-        return read_objection(self._masked(reply.body), reply.headers, now=self._clock.now())
+        return read_objection(self._mask.thoroughly(reply.body), reply.headers, now=self._clock.now())
 
     def _seen(self, reply: wire.Reply) -> str:
-        return reply.broken or excerpt(self._masked(reply.body))
+        return reply.broken or excerpt(self._mask.thoroughly(reply.body))
 
-    def _masked(self, body: bytes) -> bytes:
-        """Some proxies repeat the key they were given in their complaint about it."""
-        return body.replace(self._token.encode(), b"[token]") if self._token else body
+    def _value(self, reply: wire.Reply) -> Any:
+        """The reply's JSON value, for what has texts that are shown."""
+        return read_json(self._mask.thoroughly(reply.body))
 
 
 def _is_success(reply: wire.Reply) -> bool:

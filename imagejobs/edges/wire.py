@@ -38,6 +38,8 @@ TRY_SECONDS = 2.0
 SEND_SECONDS = 10.0
 """For a whole request: six megabytes, the most that the provider is known to take, at 5 Mbit/s."""
 
+_LENGTH_DIGITS = 15  # of a Content-Length: a petabyte; Python refuses to read thousands of digits
+
 REUSE_SECONDS = 4.0
 """A connection idle for longer is not used again: the shortest keep-alive in common use is 5 s (Node.js, uvicorn), and
 a request that meets the server's close on its way is lost without a reply."""
@@ -225,8 +227,8 @@ def _read_reply(reply: requests.Response, *, max_bytes: int) -> Reply:
     """
     whole = partial(Reply, status=reply.status_code, headers=reply.headers)
     announced = reply.headers.get("Content-Length", "")
-    if announced.isdecimal() and int(announced) > max_bytes:
-        return whole(is_oversize=True, broken=f"{announced} bytes, more than {max_bytes}")
+    if announced.isdecimal() and (len(announced) > _LENGTH_DIGITS or int(announced) > max_bytes):
+        return whole(is_oversize=True, broken=f"{announced[:_LENGTH_DIGITS]} bytes, more than {max_bytes}")
     try:
         body = reply.raw.read(max_bytes + 1, decode_content=True)
     except HTTPError as error:

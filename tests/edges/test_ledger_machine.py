@@ -464,8 +464,10 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.batches)
     def pause(self, data: st.DataObject, kind: str) -> None:
         batch = self._some_batch(data)
+        self.take(batch.account, places=3, claim=False)  # their messages arrive during the pause
         may = batch.closed_at is None and (kind == "user" or batch.paused is None)
         assert may is self.ledger.batches.pause(batch.id, kind=kind, reason="because", now=self.now)
+        self._claim(sorted(self.standing), batch.account)
 
     @rule(data=st.data())
     @precondition(lambda self: self.batches)

@@ -56,7 +56,8 @@ def judge(job: Job, prediction: Prediction, *, now: float, limit_seconds: float)
 
 def _succeeded(prediction: Prediction, now: float) -> Outcome:
     if prediction.output:
-        completed_at = prediction.completed_at if prediction.completed_at is not None else now
+        # No later than now, whatever the provider's clock says: the outputs' time is counted from here.
+        completed_at = min(prediction.completed_at if prediction.completed_at is not None else now, now)
         return Finished(output=prediction.output, completed_at=completed_at, predict_time_s=prediction.predict_time_s)
     if prediction.data_removed:
         return Retry(cause=Cause.EXPIRED, error="the provider removed the output before it was copied")
