@@ -42,6 +42,12 @@ SEEDS ?= 500
 sim: .venv/.test  ## the real code under a seeded scheduler: SEEDS=5000 runs that many, SEED=123 repeats one and shows it
 	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) $(if $(FIRST),--first $(FIRST),--fresh))
 
+SECONDS ?= 600
+fuzz: export FUZZ_SCALE ?= 20
+fuzz: .venv/.test  ## new mutants of everything that others send, and the ledger at random, for about SECONDS=600
+	@until=$$(($$(date +%s) + $(SECONDS))); while [ $$(date +%s) -lt $$until ]; do \
+	  $(BIN)/pytest -q tests/fuzz tests/edges/test_ledger_machine.py || exit 1; done
+
 system: .venv/.test  ## the system tests alone
 	$(BIN)/pytest tests/system
 
@@ -72,4 +78,4 @@ docs: .venv/.test  ## bring the generated parts of the docs up to date
 clean:  ## forget the environment and caches (not your data)
 	rm -rf .venv .venv-bench build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
 
-.PHONY: help install run test lint check sim system faults soak bench bench-full docs clean
+.PHONY: help install run test lint check fuzz sim system faults soak bench bench-full docs clean

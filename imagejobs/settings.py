@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
@@ -13,12 +14,14 @@ from imagejobs.errors import BadSetting
 
 DEFAULT_BASE_URL = "https://api.replicate.com"
 DEFAULT_VERSION = "stability-ai/stable-diffusion:ac732df83cea7fff18b8472768c88ad041fa750ff7682a21affe81863cbe77e4"
+MOST_ACCOUNT_CHARACTERS = 200  # what the ledger has room for
+_HOST = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
 
 
 class Settings(BaseModel):
     """What the environment says. Every field's alias is its variable; `docs/reference.md` is checked against them."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     home: Path = Field(Path("./imagejobs-data"), alias="IMAGEJOBS_HOME", description="the embedded default's folder")
     redis_url: str | None = Field(
@@ -41,6 +44,7 @@ class Settings(BaseModel):
     account: str | None = Field(
         None,
         alias="IMAGEJOBS_ACCOUNT",
+        max_length=MOST_ACCOUNT_CHARACTERS,
         description="name of the account a batch belongs to; none: the base URL's host and path",
     )
     webhook_url: str | None = Field(
@@ -131,9 +135,13 @@ class Settings(BaseModel):
     def _usable_base(cls, value: str | None) -> str | None:
         if value is None:
             return None
-        parts = urlsplit(value)
+        parts = _split(value)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("must look like https://host or https://host/path")
+        if not _HOST.fullmatch(parts.hostname) and "[" not in parts.netloc:
+            raise ValueError("must name a host that can be looked up (an international name is written as xn--…)")
+        if len(value) > MOST_ACCOUNT_CHARACTERS:
+            raise ValueError(f"must be {MOST_ACCOUNT_CHARACTERS} characters at most")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError("must carry no user, password, query or fragment")
         if parts.scheme == "http" and parts.hostname not in LOOPBACK:
@@ -143,7 +151,7 @@ class Settings(BaseModel):
     @field_validator("redis_url")
     @classmethod
     def _usable_redis(cls, value: str | None) -> str | None:
-        if value is not None and urlsplit(value).scheme not in ("redis", "rediss", "unix"):
+        if value is not None and _split(value).scheme not in ("redis", "rediss", "unix"):
             raise ValueError("must begin with redis://, rediss:// or unix://")
         return value
 
@@ -157,7 +165,7 @@ class Settings(BaseModel):
     @field_validator("store")
     @classmethod
     def _usable_store(cls, value: str | None) -> str | None:
-        parts = urlsplit(value or "file:///")
+        parts = _split(value or "file:///")
         if parts.scheme == "s3" and parts.hostname:
             return value
         if parts.scheme == "file" and not parts.netloc and parts.path.startswith("/"):
@@ -193,6 +201,16 @@ class Settings(BaseModel):
     def account_name(self) -> str:
         """Whose allowance and whose jobs: workers touch the batches of their own account only."""
         return self.account or self.base_url.split("://", 1)[1]
+
+
+def _split(value: str) -> SplitResult:
+    """The URL's parts. Python's own complaint about one that is none would repeat it, password and all."""
+    try:
+        parts = urlsplit(value)
+        _ = parts.port  # checked only when it is asked for
+    except ValueError:
+        raise ValueError("is no URL: look at its brackets and its port") from None
+    return parts
 
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")

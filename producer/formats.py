@@ -114,7 +114,7 @@ def _read_parquet(file: BinaryIO, path: Path) -> Iterator[tuple[int, dict[str, A
     try:
         batches = parquet.ParquetFile(file).iter_batches(batch_size=_PARQUET_ROWS)
         yield from enumerate((row for batch in batches for row in batch.to_pylist()), start=1)
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, ValueError, OverflowError) as error:  # dates beyond Python's, text that is none
         raise Complaint(f"{path}: not a readable Parquet file ({str(error)[:200]})") from None
 
 
@@ -146,7 +146,7 @@ def _fit(value: Any, kind: str) -> Any:
     if isinstance(value, str) and kind not in ("string", ""):
         try:
             value = from_json(value.lower() if kind == "boolean" else value)
-        except ValueError:
+        except (ValueError, TypeError):  # TypeError: it was not UTF-8
             return value
     if kind == "integer" and isinstance(value, float) and value.is_integer():
         return int(value)

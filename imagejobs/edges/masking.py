@@ -1,4 +1,4 @@
-"""A secret, cut out of what somebody else says: some proxies repeat the key they were given in their complaint about it.
+"""A secret, cut out of what others say: some proxies repeat the key they were given in their complaint about it.
 
 JSON can write one text in many ways (`\\/` for a slash, `\\u0041` for a letter), so cutting the bytes is not enough.
 """

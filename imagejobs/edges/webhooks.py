@@ -22,6 +22,7 @@ from imagejobs.job import Job
 
 EVENTS = ("start", "completed")
 TOLERANCE_SECONDS = 900.0  # a replay changes nothing, so hosts may disagree about the time
+_KEY_BYTES = 16  # the provider's have 24 or more; an unfinished paste must not let everybody sign
 _TAG = re.compile(r"(\d{1,18})\.(\d{1,9})\.([0-9a-f]{12})", re.ASCII)
 
 
@@ -72,9 +73,12 @@ def read_tag(url: Any) -> AttemptTag | None:
 def read_secret(text: str) -> bytes:
     """The key in a webhook secret, which is `whsec_` and base64. Raises ValueError when it is not."""
     try:
-        return base64.b64decode(text.strip().removeprefix("whsec_"), validate=True)
+        key = base64.b64decode(text.strip().removeprefix("whsec_"), validate=True)
     except (binascii.Error, ValueError):
         raise ValueError("a webhook secret is whsec_ and base64") from None
+    if len(key) < _KEY_BYTES:
+        raise ValueError(f"a webhook secret has {_KEY_BYTES} bytes at least: anybody could guess this one")
+    return key
 
 
 def verify(body: bytes, headers: Mapping[str, str], *, key: bytes, now: float) -> None:

@@ -6,7 +6,9 @@ Cog, which packages the provider's models, keeps a choice's values in a componen
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -20,6 +22,7 @@ from imagejobs.models.check import SEEDS
 from imagejobs.models.wording import alternatives, expected, kind, shown, shown_key
 
 _DEPTH = 32  # a schema that refers to itself never ends; real ones are a dozen deep
+_MOST_NODES = 20_000  # references to references multiply; the largest real schema has some hundred parts
 _MOST_FAULTS = 20  # of one row: a list of a thousand wrong items is as clear by the first
 _MESSAGE_CHARACTERS = 160  # the library's own texts repeat the value, which may be long
 _WORDED = {"type", "enum", "anyOf", "oneOf", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
@@ -33,24 +36,30 @@ def without_references(schema: Mapping[str, Any]) -> dict[str, Any]:
     """
     own = {name: value for name, value in schema.items() if name != "components"}
     try:
-        plain = _inline(own, schema, depth=0)
+        plain = _inline(own, schema, depth=0, left=iter(range(_MOST_NODES)))
+        json.dumps(plain, ensure_ascii=False, allow_nan=False).encode()
     except (KeyError, TypeError) as error:
-        raise BadSetting(f"the model's schema refers to what it lacks: {error}") from None
+        raise BadSetting(f"the model's schema refers to what it lacks: {str(error)[:200]}") from None
+    except ValueError:
+        raise BadSetting("the model's schema has numbers or texts in it that JSON cannot hold") from None
     if not isinstance(plain, dict) or not isinstance(plain.get("properties"), dict):
         raise BadSetting("the model's schema does not describe an input object")
     return plain
 
 
-def _inline(node: Any, document: Mapping[str, Any], *, depth: int) -> Any:
+def _inline(node: Any, document: Mapping[str, Any], *, depth: int, left: Iterator[int]) -> Any:
     if depth > _DEPTH:
         raise BadSetting("the model's schema refers to itself")
+    if next(left, None) is None:
+        raise BadSetting(f"the model's schema unfolds to more than {_MOST_NODES} parts")
+    inline = partial(_inline, document=document, depth=depth + 1, left=left)
     if isinstance(node, list):
-        return [_inline(item, document, depth=depth + 1) for item in node]
+        return [inline(item) for item in node]
     if not isinstance(node, dict):
         return node
-    plain = {name: _inline(value, document, depth=depth + 1) for name, value in node.items() if name != "$ref"}
+    plain = {name: inline(value) for name, value in node.items() if name != "$ref"}
     if isinstance(node.get("$ref"), str):
-        return {**_inline(_component(node["$ref"], document), document, depth=depth + 1), **plain}
+        return {**inline(_component(node["$ref"], document)), **plain}
     if isinstance(plain.get("allOf"), list) and len(plain["allOf"]) == 1:  # how Cog writes a choice with a default
         return {**plain.pop("allOf")[0], **plain}
     return plain

@@ -339,6 +339,38 @@ def test_the_token_is_cut_out_of_what_a_proxy_says(host: ScriptedHost, provider:
     assert TOKEN not in repr(provider)
 
 
+@pytest.mark.parametrize("status", [201, 401, 422])
+def test_the_token_is_cut_out_however_json_writes_it(host: ScriptedHost, provider: Provider, status: int) -> None:
+    """Escaped, as some encoders write every letter, and in what a failed prediction says."""
+    escaped = "".join(f"\\u{ord(letter):04x}" for letter in TOKEN)
+    body = f'{{"id": "p1", "status": "failed", "detail": "bad key {escaped}", "error": "bad key {escaped}"}}'
+    host.then(answer(status, body.encode(), {"Content-Type": "application/json"}))
+    try:
+        said = repr(create(provider))
+    except (Permanent, Refused) as error:
+        said = str(error)
+
+    assert "bad key [token]" in said
+    assert TOKEN not in said
+
+
+def test_a_length_of_thousands_of_digits_is_too_long(host: ScriptedHost, provider: Provider) -> None:
+    """Python refuses to read such a number: the reply must not be what breaks the worker."""
+    host.then(answer(200, b"{}", {"Content-Length": "9" * 5000}))
+    with pytest.raises(Transient):
+        provider.get("p1")
+
+
+def test_a_date_that_is_years_off_is_no_clock(host: ScriptedHost, provider: Provider) -> None:
+    """The list would be asked for what comes after it, and prove that nothing is there."""
+    odd = {"Date": "Fri, 31 Dec 9999 23:59:59 GMT"}
+    host.then(answer(201, STARTING, odd), answer(200, {"results": []}, odd))
+    create(provider)
+    provider.list(created_after=1000.0)
+
+    assert b"created_after=1970-01-01T00%3A16%3A40" in host.requests[-1]
+
+
 def test_a_token_no_header_can_carry_is_a_bad_setting(open_provider: Callable[..., Provider]) -> None:
     """A pasted line break would end up in an error text, token and all."""
     for token in ("r8_one\nr8_two", "r8_é", "r8 x"):

@@ -78,11 +78,11 @@ _WAYS = (_as_it_is, _as_it_is, _as_it_is, _as_it_is, _cut, _one_byte, _wide, _tw
 def _mutate(draw: st.DrawFn, value: Any) -> Any:
     places = list(_places(value))
     if not places:
-        return draw(JUNK)
+        return deepcopy(draw(JUNK))
     holder, key = draw(st.sampled_from(places))
     match draw(st.sampled_from(("junk", "junk", "odd", "gone", "wrapped", "moved", "renamed", "doubled"))):
         case "junk":
-            holder[key] = draw(JUNK)
+            holder[key] = deepcopy(draw(JUNK))
         case "odd":
             holder[key] = deepcopy(draw(st.sampled_from(_ODD)))
         case "gone":

@@ -1,4 +1,4 @@
-"""Image files, mutated in their structure: refused or proven, in bounded time and memory, and never believed wrongly."""
+"""Image files, mutated in their structure: refused or proven, in bounded time and memory, never believed wrongly."""
 
 from __future__ import annotations
 
@@ -45,7 +45,12 @@ PNGS = [
     encode("PNG", frames=2),
     encode("PNG", dpi=(90, 90)),
 ]
-WEBPS = [encode("WEBP"), encode("WEBP", lossless=True), encode("WEBP", frames=3), encode("WEBP", mode="RGBA", exif=b"x")]
+WEBPS = [
+    encode("WEBP"),
+    encode("WEBP", lossless=True),
+    encode("WEBP", frames=3),
+    encode("WEBP", mode="RGBA", exif=b"x"),
+]
 JPEGS = [encode("JPEG"), encode("JPEG", progressive=True), encode("JPEG", mode="L", restart_marker_rows=1)]
 GIFS = [encode("GIF"), encode("GIF", frames=3), encode("GIF", frames=3, disposal=2)]
 NUMBERS = st.sampled_from([0, 1, 2, 0x7F, 0x80, 0xFF, 0x100, 0x7FFF, 0xFFFF, 0x10000, 2**31 - 1, 2**31, 2**32 - 1])
@@ -57,7 +62,7 @@ def look(data: bytes, *, decode: bool = False) -> Checked | None:
     try:
         return inspect(data, max_pixels=LIMIT, decode=decode)
     except (Transient, Permanent) as error:
-        assert error.cause is Cause.DOWNLOAD  # noqa: PT017 - either will do
+        assert error.cause is Cause.DOWNLOAD
         assert str(error).isprintable()
         assert len(str(error)) < 1000
         return None
@@ -88,11 +93,27 @@ def chunks_of(png: bytes) -> list[tuple[bytes, bytes]]:
 
 def png_of(chunks: list[tuple[bytes, bytes]]) -> bytes:
     """A PNG of these chunks, each with the right checksum."""
-    parts = [struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks]
+    parts = [
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
-KINDS = [b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"zTXt", b"iTXt", b"iCCP", b"acTL", b"fcTL", b"fdAT", b"pHYs", b"eXIf"]
+KINDS = [
+    b"IHDR",
+    b"PLTE",
+    b"IDAT",
+    b"IEND",
+    b"tRNS",
+    b"zTXt",
+    b"iTXt",
+    b"iCCP",
+    b"acTL",
+    b"fcTL",
+    b"fdAT",
+    b"pHYs",
+    b"eXIf",
+]
 
 
 @st.composite
@@ -117,7 +138,10 @@ def spoiled_pngs(draw: st.DrawFn) -> bytes:
             case 5:
                 chunks[place] = (kind, body[: draw(st.integers(0, len(body)))])
             case _:
-                chunks[place] = (kind, zlib.compress(draw(st.binary(max_size=20)) * draw(st.sampled_from([1, 100_000]))))
+                chunks[place] = (
+                    kind,
+                    zlib.compress(draw(st.binary(max_size=20)) * draw(st.sampled_from([1, 100_000]))),
+                )
     return png_of(chunks)
 
 

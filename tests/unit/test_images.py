@@ -196,3 +196,11 @@ def test_threads_do_not_meet() -> None:
         widths = list(threads.map(lambda data: inspect(data, max_pixels=LIMIT).width, samples))
 
     assert [64] * len(samples) == widths
+
+
+def test_a_jpeg_of_endless_scans_is_refused_for_good() -> None:
+    """Each goes over all pixels anew, and takes but a few bytes: a small file could keep a processor busy for hours."""
+    data = SAMPLES["progressive jpeg"]
+    last = data.rindex(b"\xff\xda")
+    with pytest.raises(Permanent, match="scans"):
+        inspect(data[:last] + data[last:-2] * 200 + data[-2:], max_pixels=LIMIT)

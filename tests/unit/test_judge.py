@@ -146,3 +146,11 @@ def test_a_wish_to_cancel_is_passed_on_while_it_runs():
     """And only then: what has finished is paid for and kept."""
     assert verdict(job={"cancel_requested": True}).cancel
     assert not verdict(job={"cancel_requested": True}, status="succeeded", output=("u",)).cancel
+
+
+@pytest.mark.parametrize("completed_at", [1010.5, 1e300])
+def test_an_end_in_the_future_counts_from_now(completed_at):
+    """A provider's odd clock must not make outputs look as if they were kept for ever."""
+    found = outcome(status="succeeded", output=("https://x/out-0.png",), completed_at=completed_at)
+
+    assert Finished(output=("https://x/out-0.png",), completed_at=1010.0, predict_time_s=None) == found

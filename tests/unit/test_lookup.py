@@ -42,6 +42,15 @@ def test_the_version_may_be_echoed_bare_or_not_at_all():
     assert isinstance(outcomes([unknown()], [a_prediction(version=None)])[0], Accepted)
 
 
+def test_an_endless_nest_is_somebody_elses():
+    """One odd input in the list must not keep all others from being looked up."""
+    nest: dict = {}
+    for _ in range(100_000):
+        nest = {"a": nest}
+
+    assert isinstance(outcomes([unknown()], [a_prediction(input=nest)])[0], Absent)
+
+
 def test_another_seed_is_another_job():
     """Exactly the input, or nothing."""
     found = outcomes([unknown()], [a_prediction(input={"prompt": "a lighthouse", "seed": 6})])

@@ -13,6 +13,8 @@ from imagejobs.edges.dialects import (
     ImagesAnswer,
     Page,
     Prediction,
+    are_numbered,
+    indexes_of,
     read_created,
     read_page,
     read_prediction,
@@ -277,6 +279,9 @@ def test_a_long_text_is_cut() -> None:
         ({}, {"Retry-After": "Thu, 01 Jan 1970 00:00:00 GMT"}, 0.0),
         ({"retry_after": -1}, {"Retry-After": "nan"}, None),
         ({}, {"Retry-After": "later"}, None),
+        ({}, {"Retry-After": "1e308"}, 3600.0),
+        ({"retry_after": 10**9}, {}, 3600.0),
+        ({}, {"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT"}, 3600.0),
     ],
 )
 def test_how_long_to_wait(body: Any, headers: dict[str, str], expected: float | None) -> None:
@@ -340,3 +345,9 @@ def test_no_date_is_too_odd(text: str) -> None:
 def test_what_is_no_json_is_none(body: bytes) -> None:
     """Nested too deep, too long a number, half a body: all the same."""
     assert read_json(body) is None
+
+
+def test_an_address_that_is_none_has_no_number() -> None:
+    """Whoever fetches it says what is wrong with it; taking its index must not be what breaks."""
+    assert [0, 1] == indexes_of(["https://[h/out-1.png", "https://h/out-0.png"])
+    assert not are_numbered(["https://[h/out-1.png"])

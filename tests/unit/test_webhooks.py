@@ -81,6 +81,8 @@ def test_a_secret_is_read_or_refused():
     assert read_secret(f"whsec_{base64.b64encode(KEY).decode()}") == KEY
     with pytest.raises(ValueError, match="whsec_"):
         read_secret("whsec_not base64!")
+    with pytest.raises(ValueError, match="bytes at least"):
+        read_secret("whsec_")  # with no key at all, anybody could sign
 
 
 def test_a_prediction_that_names_another_job_is_not_adopted():
