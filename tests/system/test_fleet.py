@@ -9,6 +9,7 @@ import pytest
 
 from imagejobs.states import State
 from tests.servers.sandbox import SandboxServer
+from tests.servers.waiting import eventually
 from tests.system.fleet import Fleet, assert_all_stored, assert_paid_once, rows
 
 
@@ -161,3 +162,12 @@ def test_sigterm_hands_over_within_its_grace(fleet):
     batch = fleet.closed()
     assert_paid_once(fleet, batch)
     assert_all_stored(fleet, batch, images=80)
+
+
+def test_told_to_stop_while_it_starts_a_worker_ends_in_peace(fleet):
+    """A deploy that is taken back at once: nothing is in hand yet, and nothing has gone wrong."""
+    (worker,) = fleet.start(1)
+    eventually(lambda: fleet.is_up(worker), timeout_seconds=60, every_seconds=0.005, what="the worker is up")
+    worker.terminate()
+
+    assert 0 == worker.wait(30)
