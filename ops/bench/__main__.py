@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ops.bench import page
+from ops.bench.anatomy import dissect
 from ops.bench.contestants import CONTESTANTS, MAIN, ROOT, Contestant
 from ops.bench.million import LEDGERS, measure
 from ops.bench.scenarios import SCENARIOS
@@ -14,6 +15,7 @@ from ops.bench.tournament import Book, Programme, play
 
 QUICK = {"S1": 300, "S2": 400}  # rows that make three rounds of the main contestants fit into ten minutes
 RESULTS = Path("benchmarks") / "results.json"
+OURS = tuple(name for name, contestant in CONTESTANTS.items() if contestant.is_ours)
 MINUTE = 60.0
 FULL_MINUTES = 24 * 60.0
 
@@ -23,6 +25,7 @@ examples:
   python -m ops.bench table --full                    everything but S5, for hours
   python -m ops.bench table --scenario S1 --contestant asyncio imagejobs-sqlite-2 --jobs 500
   python -m ops.bench million --rows 1000000          S5
+  python -m ops.bench anatomy --jobs 500              where an image's CPU time goes in ours
   python -m ops.bench page                            the page again, from the JSON
 """
 
@@ -38,9 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     million = verbs.add_parser("million", help="S5: what a ledger of that many rows costs; added to the results")
     million.add_argument("--rows", type=int, default=1_000_000)
     million.add_argument("--ledger", nargs="+", choices=LEDGERS, default=LEDGERS)
+    anatomy = verbs.add_parser("anatomy", help="where an image's CPU time goes in ours, printed as a table")
+    anatomy.add_argument("--contestant", choices=OURS, default=OURS[0])
+    anatomy.add_argument("--scenario", choices=SCENARIOS, default="S1")
+    anatomy.add_argument("--jobs", type=int, help="rows (default: the scenario's)")
     verbs.add_parser("page", help="write the page from the results that are there")
     given = parser.parse_args(arguments)
-    {"table": _table, "million": _million, "page": _page}[given.verb](given)
+    {"table": _table, "million": _million, "anatomy": _anatomy, "page": _page}[given.verb](given)
 
 
 def _add_table(parser: argparse.ArgumentParser) -> None:
@@ -75,6 +82,10 @@ def _million(given: argparse.Namespace) -> None:
         book.million.append({"database": ledger, "rows": given.rows, "figures": measure(ledger, given.rows)})
         book.write(path)
     _page(given)
+
+
+def _anatomy(given: argparse.Namespace) -> None:
+    print(dissect(given.contestant, SCENARIOS[given.scenario].of(given.jobs)))
 
 
 def _page(given: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""A contestant's processes: started, measured, killed, ended. Children of children count, those that ended as well."""
+"""A contestant's processes: started, measured, killed. Children of children count, those that ended as well."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -16,11 +15,10 @@ from typing import Self
 from ops.bench import reaper
 
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
-END_SECONDS = 10.0  # for a warm shutdown; what is not gone by then is killed
 
 
 class Family:
-    """All processes below one reaper. A context manager, at whose end nobody is left.
+    """All processes below one reaper. A context manager; at its end nobody is left, no figure waits for warm shutdowns.
 
     Memory is the proportional share (PSS): what processes share is counted once.
     """
@@ -58,16 +56,12 @@ class Family:
             reaper.kill(self._root.pid)
             self._bury(self._root)
 
-    def stop(self) -> None:
-        """Ask the processes that were started to end, wait, and kill what is left."""
-        if self._root is None:
-            return
-        until = time.monotonic() + END_SECONDS
-        for pid in self._children_of_root():
-            os.kill(pid, signal.SIGTERM)
-        while self.is_running and time.monotonic() < until:
-            time.sleep(0.05)
-        self.kill()
+    def signal(self, number: signal.Signals) -> list[int]:
+        """Send it to the processes that were started, not to their children. Returns their ids."""
+        started = self._children_of_root()
+        for pid in started:
+            os.kill(pid, number)
+        return started
 
     def __enter__(self) -> Self:
         return self
@@ -75,7 +69,7 @@ class Family:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
+        self.kill()
 
     def _members(self) -> list[int]:
         return [] if self._root is None else [self._root.pid, *reaper.family(self._root.pid)]

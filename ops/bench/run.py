@@ -21,7 +21,7 @@ LOOK_SECONDS = 0.2
 WEIGH_SECONDS = 2.0  # between two looks at memory, which cost the kernel something
 START_SECONDS = 120.0  # for the warm-up, on a slow machine
 QUIET_SHARE = 0.05  # of a core: a family that uses less has done what it had to do for its images
-QUIET_LOOK_SECONDS, QUIET_WITHIN_SECONDS = 1.0, 15.0
+QUIET_LOOK_SECONDS, QUIET_WITHIN_SECONDS = 0.5, 15.0
 MB = 1e6
 
 
@@ -55,14 +55,14 @@ class Run:
         self._contestant = contestant
         self._scenario = scenario
         self._servers = servers
-        self._folder = folder
+        self.folder = folder
         self._rows = write_rows(folder / "rows.jsonl", scenario, "picture", scenario.jobs)
 
     def measure(self) -> dict[str, float | None]:
         """Raises RunFailed, with the end of the processes' log."""
         with (
-            Provider(self._folder / "sandbox", self._scenario) as provider,
-            Family(folder=self._folder, environ=self._environ(provider)) as family,
+            Provider(self.folder / "sandbox", self._scenario) as provider,
+            Family(folder=self.folder, environ=self._environ(provider)) as family,
         ):
             self._servers.sink.reset()
             self._warm_up(family, provider)
@@ -70,7 +70,7 @@ class Run:
 
     def _environ(self, provider: Provider) -> dict[str, str]:
         given = self._servers.environ(provider)
-        given |= {"IMAGEJOBS_HOME": str(self._folder / "home")}
+        given |= {"IMAGEJOBS_HOME": str(self.folder / "home")}
         if self._contestant.is_ours and self._contestant.on_postgres:
             given |= {"DATABASE_URL": self._servers.new_database()}
         self._given = environ_of(self._contestant, self._scenario, given)
@@ -81,7 +81,7 @@ class Run:
 
         A script makes the few in a life of its own: so the provider at least has drawn its pictures.
         """
-        warm = write_rows(self._folder / "warm.jsonl", self._scenario, "warm", self._scenario.warm_up_jobs)
+        warm = write_rows(self.folder / "warm.jsonl", self._scenario, "warm", self._scenario.warm_up_jobs)
         family.start(self._contestant.commands(self._scenario, warm))
         if not self._scenario.warm_up_jobs:
             return
@@ -92,8 +92,15 @@ class Run:
             if time.monotonic() > until or not family.is_running:
                 raise RunFailed(f"{self._contestant.name} did not warm up: {self._log()}")
             time.sleep(LOOK_SECONDS)
+        self._let_quiet_down(family)
         provider.reset()
         self._servers.sink.reset()
+
+    def counting_begins(self, family: Family) -> None:
+        """For a run that wants to know more of its processes: called before the first row is brought."""
+
+    def counting_ends(self, family: Family) -> None:
+        """The same, when all images are there and the family is quiet."""
 
     def _is_warm(self, family: Family) -> bool:
         has_all = self._servers.sink.images() >= self._scenario.warm_up_jobs
@@ -102,6 +109,7 @@ class Run:
     def _measure(self, family: Family, provider: Provider) -> dict[str, float | None]:
         provider.faults([dict(rule) for rule in self._scenario.faults])
         watch = Watch(family)
+        self.counting_begins(family)
         cpu_before, redis_before = family.cpu_seconds(), self._servers.redis_info()
         enqueue_seconds = None
         if self._contestant.is_script:
@@ -112,6 +120,7 @@ class Run:
             enqueue_seconds = self._enqueue(self._rows)
         self._wait(watch)
         self._let_quiet_down(family)
+        self.counting_ends(family)
         watch.weigh()
         cpu = family.cpu_seconds() - cpu_before
         commands = self._servers.redis_info()["total_commands_processed"] - redis_before["total_commands_processed"]
@@ -135,7 +144,7 @@ class Run:
     def _enqueue(self, rows: Path) -> float:
         """Bring rows to the queue. Returns the CPU time that it cost."""
         command = filled(self._contestant.enqueue, self._scenario, rows)
-        with (self._folder / "enqueue.log").open("ab") as log:
+        with (self.folder / "enqueue.log").open("ab") as log:
             process = subprocess.Popen(
                 command, cwd=ROOT, env=self._given, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
@@ -165,6 +174,9 @@ class Run:
     def _let_quiet_down(self, family: Family) -> None:
         """What follows the last image (acknowledgements, a manifest) belongs to the images' cost."""
         until = time.monotonic() + QUIET_WITHIN_SECONDS
+        marker = self._contestant.marker
+        while marker and not self._servers.sink.has(marker) and time.monotonic() < until:
+            time.sleep(LOOK_SECONDS)
         before, used = family.cpu_seconds(), QUIET_LOOK_SECONDS
         while family.is_running and used > QUIET_SHARE * QUIET_LOOK_SECONDS and time.monotonic() < until:
             time.sleep(QUIET_LOOK_SECONDS)
@@ -185,7 +197,7 @@ class Run:
         }
 
     def _log(self, name: str = "family.log") -> str:
-        return (self._folder / name).read_text(encoding="utf-8", errors="replace")[-1500:]
+        return (self.folder / name).read_text(encoding="utf-8", errors="replace")[-1500:]
 
 
 def provider_figures(

@@ -58,6 +58,10 @@ class Sink(Server):
         """How many rows have an intact image."""
         return int(self._ask("GET", "count")["images"])
 
+    def has(self, name: str) -> bool:
+        """Whether something that is no image was put under this name, in whatever folder."""
+        return name in self._ask("GET", "count")["others"]
+
     def arrivals(self) -> tuple[dict[str, int], dict[str, float]]:
         """Its counts, and when each row's first intact image came."""
         seen = self._ask("GET", "arrivals")

@@ -46,6 +46,7 @@ class Sink:
         """Forget counts and arrivals; objects stay."""
         self.counts: Counter[str] = Counter()
         self.arrivals: dict[str, float] = {}
+        self.others: set[str] = set()
 
     def put(self, key: str, body: bytes, headers: Any) -> web.Response:
         """One object. 400 where the bytes are not those that were signed."""
@@ -61,7 +62,9 @@ class Sink:
         self._objects[key] = Held(len(body), etag, metadata, body if prompt is None else None)
         self.counts["puts"] += 1
         self.counts["bytes"] += len(body)
-        if prompt is not None:
+        if prompt is None:
+            self.others.add(key.rpartition("/")[2])
+        else:
             self._count_image(prompt, body, arrived)
         return web.Response(headers={"ETag": etag})
 
@@ -93,8 +96,8 @@ class Sink:
         return web.json_response({"counts": self.counts, "images": len(self.arrivals), "arrivals": self.arrivals})
 
     async def count(self, _: web.Request) -> web.Response:
-        """The number of prompts whose image has arrived, for whoever waits."""
-        return web.json_response({"images": len(self.arrivals)})
+        """For whoever waits: of how many prompts an image has arrived, and the names of what is no image."""
+        return web.json_response({"images": len(self.arrivals), "others": sorted(self.others)})
 
     async def forget(self, _: web.Request) -> web.Response:
         """See `reset`."""

@@ -1,0 +1,68 @@
+"""The anatomy of an image's CPU time adds up, and knows the parts of the product by their present names."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from ops.bench.anatomy import REST, table
+from ops.bench.dissect import MAIN_THREAD, Stopwatch, parts
+
+
+def burn(seconds: float) -> None:
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        pass
+
+
+def test_a_part_is_charged_without_the_parts_inside_it() -> None:
+    """Neither twice, nor for the time that its thread only waits."""
+    watch = Stopwatch()
+    inner = watch.around("inner", lambda: burn(0.05))
+
+    def outer() -> None:
+        burn(0.02)
+        inner()
+        time.sleep(0.2)
+        inner()
+
+    watch.around("outer", outer)()
+
+    assert {"outer": 1, "inner": 2} == dict(watch.calls)
+    assert pytest.approx({"outer": 0.02, "inner": 0.1}, rel=0.3) == dict(watch.seconds)
+
+
+def test_a_call_that_raises_is_charged_too() -> None:
+    """And what was inside it no longer stands in the way of the next."""
+    watch = Stopwatch()
+    holder = SimpleNamespace(fails=lambda: burn(0.02) or 1 / 0)
+    watch.wrap(holder, "fails", "fails")
+
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            holder.fails()
+
+    assert 2 == watch.calls["fails"]
+    assert pytest.approx(0.04, rel=0.3) == watch.seconds["fails"]
+
+
+def test_every_part_is_there_to_be_wrapped() -> None:
+    """A part that was renamed would be missing from the table without a word."""
+    assert [] == [(owner, name) for owner, name, _ in parts() if not callable(getattr(owner, name, None))]
+
+
+def test_the_table_adds_up_to_the_process() -> None:
+    """What no part accounts for is the way of a task through Celery's threads."""
+    before = [{"seconds": {"put": 1.0}, "calls": {"put": 100}, "process": {"all": 3.0, MAIN_THREAD: 0.5}}]
+    after = [{"seconds": {"put": 2.0}, "calls": {"put": 200}, "process": {"all": 6.0, MAIN_THREAD: 1.0}}]
+
+    lines = table(before, after, images=1000).splitlines()
+
+    assert [
+        f"| {REST} | 1.500 | 50.0% |  |",
+        "| put | 1.000 | 33.3% | 0.100 |",
+        f"| {MAIN_THREAD} | 0.500 | 16.7% |  |",
+        "| all | 3.000 | 100.0% | |",
+    ] == lines[2:]
