@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Row, Select, and_, select, text
+from sqlalchemy import ColumnElement, Row, Select, and_, select
 
 from imagejobs.job import Batch, Job
-from imagejobs.ledger.tables import END_IT, attempts, batches, jobs
+from imagejobs.ledger.tables import END_IT, attempts, batches, in_flight, jobs
 from imagejobs.states import State
 
 MOST_PARAMETERS = 5000  # values bound in one statement: SQLite stops at 32766, PostgreSQL at 65535
@@ -80,4 +80,4 @@ def expiries(whose: ColumnElement[bool]) -> Select[Any]:
     """When the outputs that wait to be copied die, the first one first."""
     current = and_(attempts.c.job_id == jobs.c.id, attempts.c.number == jobs.c.attempt)
     waiting = select(attempts.c.expires_at).join(jobs, current).join(batches, batches.c.id == jobs.c.batch_id)
-    return waiting.where(text("jobs.state = 'storing'"), whose).order_by(attempts.c.expires_at)
+    return waiting.where(in_flight(State.STORING), whose).order_by(attempts.c.expires_at)

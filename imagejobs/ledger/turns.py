@@ -10,12 +10,13 @@ from sqlalchemy import ColumnElement, Connection, Select, TextClause, and_, case
 from imagejobs import breaker
 from imagejobs.feed import Contender, interleave, level, share
 from imagejobs.ledger.engine import Database
-from imagejobs.ledger.tables import HINTED, WAITING, attempts, batches, jobs
+from imagejobs.ledger.tables import HINTED, WAITING, attempts, batches, in_flight, jobs
+from imagejobs.states import State
 
 # Written out, not bound: a partial index serves a query only if the text of its condition is there to see.
 IS_WAITING = text("jobs." + WAITING.replace("AND ", "AND jobs."))
 IS_HINTED = text("jobs." + HINTED.replace("AND ", "AND jobs."))
-IS_STORING = text("jobs.state = 'storing'")
+IS_STORING = in_flight(State.STORING)
 
 
 class Turns:

@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Select, and_, delete, func, insert, select, text, tuple_
+from sqlalchemy import Select, and_, delete, func, insert, select, tuple_
 
 from imagejobs.job import Job
 from imagejobs.ledger.engine import Database
 from imagejobs.ledger.rows import expiries, job_of, job_query, parts
-from imagejobs.ledger.tables import attempts, batches, images, jobs, orphans, schemas
+from imagejobs.ledger.tables import attempts, batches, images, in_flight, jobs, orphans, schemas
 from imagejobs.states import State
 
 PAGE = 2000  # rows held in memory at once, whatever the size of a batch
@@ -43,9 +43,8 @@ class Views:
             return [job_of(row) for row in rows]
 
     def _flying(self, account: str, state: State, query: Select[Any]) -> list[Job]:
-        # The state stands in the text, so that the index on jobs in flight serves the query.
         with self._database.read() as connection:
-            rows = connection.execute(query.where(text(f"jobs.state = '{state.value}'"), batches.c.account == account))
+            rows = connection.execute(query.where(in_flight(state), batches.c.account == account))
             return [job_of(row) for row in rows]
 
     def known(self, prediction_ids: Sequence[str]) -> set[str]:
