@@ -120,7 +120,6 @@ MAIN = (
     "imagejobs-sqlite-2",
     "imagejobs-postgres-2",
     "asyncio",
-    "threads",
     "replicate",
     "celery-prefork",
     "dramatiq",

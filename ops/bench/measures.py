@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-SETTLING_SECONDS = 1.0  # after the first create: whatever burst there was is spent
+SETTLING_SECONDS = 1.0  # after the first create, when rates have settled
 TAIL = 0.05  # the last creates are left out: when little is left to send, no limit is what holds anybody up
 PAID = frozenset({"starting", "processing", "succeeded"})  # a failed prediction may rightly be paid for again
 
@@ -23,25 +23,31 @@ class Made:
     completed_at: float | None
 
 
-def allowance_used(created_at: Iterable[float], *, creates_per_second: float) -> float | None:
+def allowance_used(created_at: Iterable[float], *, creates_per_second: float, burst: int) -> float | None:
     """Creates accepted / (allowed rate * steady time), in the time between the settling and the tail.
 
+    As many creates as a burst has are left out at the beginning, so that it is no merit to begin with one.
     None where there is no limit, or the run is too short to have a steady time.
     """
     times = sorted(created_at)
-    if not creates_per_second or len(times) < 2:
+    if not creates_per_second or len(times) <= burst:
         return None
-    begins = times[0] + SETTLING_SECONDS
+    begins = max(times[0] + SETTLING_SECONDS, times[burst])
     ends = times[math.ceil(len(times) * (1 - TAIL)) - 1]
     steady = sum(begins < at <= ends for at in times)
     return steady / (creates_per_second * (ends - begins)) if ends > begins else None
 
 
-def safe_per_create_allowed(images: int, created_at: Sequence[float], *, creates_per_second: float) -> float | None:
-    """Images safe in the bucket for each create that the limit had room for, from the first create to the last."""
+def safe_per_create_allowed(
+    images: int, created_at: Sequence[float], *, creates_per_second: float, burst: int
+) -> float | None:
+    """Images safe in the bucket for each create that the limit had room for, from the first create to the last.
+
+    The burst is room, too: so nobody exceeds 1, and who never bursts stays a little below it in a short run.
+    """
     if not creates_per_second or len(created_at) < 2:
         return None
-    return images / (creates_per_second * (max(created_at) - min(created_at)) + 1)
+    return images / (creates_per_second * (max(created_at) - min(created_at)) + burst)
 
 
 def paid_twice(made: Iterable[Made]) -> int:

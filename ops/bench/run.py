@@ -205,7 +205,7 @@ def provider_figures(
 ) -> dict[str, float | None]:
     """What follows from the servers' own counts."""
     created = [one.created_at for one in made]
-    rate = scenario.creates_per_second
+    rate, burst = scenario.creates_per_second, scenario.burst
     waits = measures.latencies(made, arrivals)
     images = len(arrivals)
     took = max(arrivals.values()) - min(created) if arrivals and created else None
@@ -213,8 +213,10 @@ def provider_figures(
     return {
         "images": images,
         "images_per_second": took and images / took,
-        "allowance_used": measures.allowance_used(created, creates_per_second=rate),
-        "safe_per_create_allowed": measures.safe_per_create_allowed(images, created, creates_per_second=rate),
+        "allowance_used": measures.allowance_used(created, creates_per_second=rate, burst=burst),
+        "safe_per_create_allowed": measures.safe_per_create_allowed(
+            images, created, creates_per_second=rate, burst=burst
+        ),
         "replies_429": stats["creates_limited"] + stats["calls_limited"],
         "other_calls_per_image": measures.per(other_calls, images),
         "creates_accepted": len(made),

@@ -18,6 +18,9 @@ class Scenario:
     cold_start_seconds: float = 0.0
     creates_per_second: float = 0.0
     calls_per_second: float = 0.0
+    burst: int = 10
+    """Calls that the provider takes at once, before the rate holds."""
+
     faults: tuple[Mapping[str, Any], ...] = ()
     kill_at: float | None = None
     """Share of images after which every worker is killed with -9, and started again."""
@@ -70,6 +73,7 @@ S2 = Scenario(
     jobs=3000,
     run_seconds=3.0,
     creates_per_second=100,
+    burst=100,
     calls_per_second=500,
     poll_seconds=1.0,
     threads=400,

@@ -79,7 +79,7 @@ class Sink(Server):
 
 
 class Provider(SandboxServer):
-    """The sandbox under load, with a scenario's limits and moods. A burst is one second's worth of creates."""
+    """The sandbox under load, with a scenario's limits and moods."""
 
     def __init__(self, folder: Path, scenario: Scenario) -> None:
         super().__init__(
@@ -88,7 +88,7 @@ class Provider(SandboxServer):
             cold_start_seconds=scenario.cold_start_seconds,
             creates_per_minute=scenario.creates_per_second * 60,
             calls_per_minute=scenario.calls_per_second * 60,
-            burst=max(1, int(scenario.creates_per_second)),
+            burst=scenario.burst,
             image_cache=PICTURES,
         )
 

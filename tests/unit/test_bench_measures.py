@@ -33,16 +33,16 @@ def made(row: str, *, status: str = "succeeded", created_at: float = 0.0, comple
 @pytest.mark.parametrize("rate", [1.0, 10.0, 100.0])
 def test_an_exact_pacer_uses_the_whole_allowance(rate: float) -> None:
     """Evenly spaced creates at the limit are 1, whatever the limit."""
-    used = allowance_used([number / rate for number in range(1000)], creates_per_second=rate)
+    used = allowance_used([number / rate for number in range(1000)], creates_per_second=rate, burst=10)
 
     assert pytest.approx(1.0, abs=0.01) == used
 
 
 def test_a_burst_at_the_start_is_no_merit() -> None:
-    """Creates before the settling are not counted, so that no share is above what the limit allows for long."""
-    paced = [number / 10 for number in range(1000)]
+    """As many creates are not counted, so that no share is above what the limit allows for long."""
+    at_once = [0.0] * 100 + [number / 100 for number in range(300)]
 
-    assert allowance_used(paced, creates_per_second=10) == allowance_used(paced + [0.0] * 10, creates_per_second=10)
+    assert pytest.approx(1.0, abs=0.01) == allowance_used(at_once, creates_per_second=100, burst=100)
 
 
 def test_half_the_rate_is_half_the_allowance() -> None:
@@ -50,19 +50,21 @@ def test_half_the_rate_is_half_the_allowance() -> None:
     slow = [number / 5 for number in range(1000)]
     late = [slow[-1] + 10 * number for number in range(1, 11)]
 
-    assert pytest.approx(0.5, abs=0.01) == allowance_used(slow + late, creates_per_second=10)
+    assert pytest.approx(0.5, abs=0.01) == allowance_used(slow + late, creates_per_second=10, burst=10)
 
 
-@pytest.mark.parametrize(("created_at", "rate"), [([], 10.0), ([1.0], 10.0), ([1.0, 1.5], 10.0), ([1.0, 99.0], 0.0)])
+@pytest.mark.parametrize(
+    ("created_at", "rate"), [([], 10.0), ([1.0], 10.0), ([1.0, 1.2, 1.4, 1.5], 10.0), ([1.0, 9.0, 50.0, 99.0], 0.0)]
+)
 def test_without_limit_or_steady_time_there_is_no_share(created_at: list[float], rate: float) -> None:
     """None, and not some number that nobody should compare."""
-    assert None is allowance_used(created_at, creates_per_second=rate)
+    assert None is allowance_used(created_at, creates_per_second=rate, burst=2)
 
 
 def test_what_is_safe_counts_against_what_was_allowed() -> None:
-    """In the time from first to last create, at both ends of which one is allowed."""
-    assert 0.5 == safe_per_create_allowed(50, [0.0, 4.0, 9.9], creates_per_second=10)
-    assert None is safe_per_create_allowed(50, [0.0, 9.9], creates_per_second=0)
+    """In the time from first to last create, and the burst that was allowed at its beginning."""
+    assert 0.5 == safe_per_create_allowed(50, [0.0, 4.0, 9.0], creates_per_second=10, burst=10)
+    assert None is safe_per_create_allowed(50, [0.0, 9.9], creates_per_second=0, burst=10)
 
 
 def test_paid_twice_counts_what_was_not_needed() -> None:
