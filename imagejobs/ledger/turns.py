@@ -54,6 +54,9 @@ class Turns:
     def take_probes(self, account: str, *, now: float, resend_at: float) -> list[int]:
         """One job of each batch whose pause is due for a probe. The next probe comes after twice the time.
 
+        It is taken from the far end of those that wait: a stretch of rows that are themselves at fault then ends the
+        pause with the first probe, instead of using up one probe each.
+
         While a store refuses, the copies that wait for it are probe enough: a create more would only be paid for.
         """
         copies_wait = and_(batches.c.paused_kind == "storage", batches.c.running + batches.c.storing > 0)
@@ -142,6 +145,13 @@ def _mark(connection: Connection, batch_id: int, *, limit: int, now: float, rese
     return _hint(connection, waiting.order_by(jobs.c.due_at, jobs.c.id).limit(limit), resend_at)
 
 
+def _far_off(batch_id: int, now: float) -> Select[Any]:
+    """The last row of those that have waited longest: two steps into the index, however many wait."""
+    waiting = jobs.c.batch_id == batch_id, IS_WAITING
+    longest = select(func.min(jobs.c.due_at)).where(*waiting, jobs.c.due_at <= now).scalar_subquery()
+    return select(jobs.c.id).where(*waiting, jobs.c.due_at == longest).order_by(jobs.c.id.desc()).limit(1)
+
+
 def _charge(connection: Connection, turns: dict[int, list[int]], started: dict[int, float]) -> None:
     """Move the fair clocks on. Where leveling moved one, it stays moved: otherwise its head start would never end."""
     for batch_id, taken in sorted(turns.items()):
@@ -152,7 +162,7 @@ def _charge(connection: Connection, turns: dict[int, list[int]], started: dict[i
 
 
 def _probe(connection: Connection, batch: Any, now: float, resend_at: float) -> list[int]:
-    taken = _mark(connection, batch.id, limit=1, now=now, resend_at=resend_at)
+    taken = _hint(connection, _far_off(batch.id, now), resend_at)
     probe = {"probe_at": now + breaker.probe_after(batch.probes + 1), "probes": batch.probes + 1}
     probe |= {"probe_job": taken[0]} if taken else {}
     still = batches.c.id == batch.id, batches.c.probes == batch.probes, batches.c.probe_at.is_not(None)

@@ -24,7 +24,7 @@ def plans(ledger: Ledger, read: Any) -> str:
     list(read())
     event.remove(ledger.database.engine, "before_cursor_execute", note)
     with ledger.database.read() as connection:
-        reads = [(statement, parameters) for statement, parameters in seen if " FROM " in statement]
+        reads = [(statement, parameters) for statement, parameters in seen if "FROM" in statement]
         return str([connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {one}", how).all() for one, how in reads])
 
 

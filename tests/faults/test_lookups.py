@@ -63,6 +63,24 @@ def test_all_replies_lost_and_all_workers_killed(fleet: Fleet) -> None:
     )
 
 
+def test_twins(fleet: Fleet) -> None:
+    """Fours of one version, prompt and seed, replies lost and workers killed: as many are adopted as were accepted."""
+    specs = rows(matrix.jobs(), seed=7)
+    for number, spec in enumerate(specs):
+        spec["prompt"] = f"lighthouse {number // 4}"
+    lost = {"on": "create", "kind": "reset_after"}
+    fleet.sandbox.faults([{**lost, "count": 5}, {**lost, "rate": 0.2}, {"on": "create", "kind": "delay_after"}])
+    fleet.submit(specs)
+    fleet.start(2)
+    for _ in range(3):
+        fleet.reached(lambda batch: batch.counts[State.SUBMITTING] > 0)
+        fleet.kill(fleet.workers[0])
+        fleet.start(1)
+    batch = matrix.finished(fleet)
+
+    matrix.proven(fleet, batch, fault="equal inputs, replies lost, kills", injected=matrix.struck(fleet, "reset_after"))
+
+
 def test_without_a_list_a_person_decides(tmp_path: Path, redis_url: str) -> None:
     """Held with a reason and a command; that command pays again, and the risk is counted."""
     with (

@@ -47,13 +47,16 @@ def test_429_storms(fleet: Fleet, hint: str) -> None:
     """
     fleet.sandbox.limits(creates_per_minute=600, burst=5, wait_hint=hint, early_retry_extends=hint == "none")
     told = {"headers": {"Retry-After": "1"}} if hint == "header" else {}
-    fleet.sandbox.faults([{"on": "create", "kind": "status", "status": 429, "rate": 0.5, "for_seconds": 3, **told}])
+    storm = {"kind": "status", "status": 429, "rate": 0.5, **told}
+    fleet.sandbox.faults([{"on": on, "for_seconds": 10, **storm} for on in ("create", "list", "get", "file")])
     fleet.submit(rows(matrix.jobs()))
     fleet.start(2)
     batch = matrix.finished(fleet)
 
     assert_no_try_used(fleet)
-    matrix.proven(fleet, batch, fault=f"429 storm, wait told: {hint}", injected=refused(fleet, 429))
+    matrix.proven(
+        fleet, batch, fault=f"429 storm, wait told: {hint}", injected=refused(fleet, 429) + matrix.struck(fleet)
+    )
 
 
 def test_a_false_402(fleet: Fleet) -> None:
@@ -83,24 +86,34 @@ def test_a_false_402(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_refused_account_and_resume(fleet: Fleet, status: int) -> None:
-    """Mended by a person, who does not wait for the next probe."""
-    fleet.sandbox.faults([{"on": "create", "kind": "status", "status": status}])
-    fleet.submit(rows(matrix.jobs()))
-    fleet.start(2)
-    fleet.reached(at_rest)
-    first = refused(fleet, status)
-    eventually(lambda: refused(fleet, status) >= first + 2, timeout_seconds=60, what="the second probe, after 15 s")
-    injected, began = refused(fleet, status), time.monotonic()
-    fleet.sandbox.faults([])
-    fleet.told("resume", "night")
-    fleet.reached(lambda batch: batch.counts[State.QUEUED] == 0)  # the next probe would come after 20 s
-    recovery_seconds = time.monotonic() - began
-    batch = matrix.finished(fleet)
+def test_a_token_revoked_in_mid_run(tmp_path: Path, redis_url: str, sandbox: SandboxServer, status: int) -> None:
+    """Every call is refused, looks too. Mended by a person, who does not wait for the next probe."""
+    ten_seconds_of_creates = {"IMAGEJOBS_CREATES_PER_MINUTE": str(6 * matrix.jobs())}
+    with Fleet(tmp_path, sandbox=sandbox, redis_url=redis_url, **ten_seconds_of_creates) as fleet:
+        fleet.submit(rows(matrix.jobs()))
+        fleet.start(2)
+        fleet.reached(lambda batch: batch.counts[State.RUNNING] >= 1)
+        sandbox.faults([{"on": on, "kind": "status", "status": status} for on in ("create", "list", "get", "cancel")])
+        paused = fleet.reached(lambda batch: batch.paused and batch.counts[State.SUBMITTING] == 0)
+        first = refused(fleet, status)
+        eventually(lambda: refused(fleet, status) >= first + 2, timeout_seconds=60, what="the second probe, after 15 s")
+        creates, injected, began = refused(fleet, status), matrix.struck(fleet), time.monotonic()
+        sandbox.faults([])
+        fleet.told("resume", "night")
+        fleet.reached(lambda batch: batch.counts[State.QUEUED] < paused.counts[State.QUEUED])  # a probe is 20 s off
+        recovery_seconds = time.monotonic() - began
+        batch = matrix.finished(fleet)
 
-    assert injected <= FIRST_CREATES + 2
-    assert_no_try_used(fleet)
-    matrix.proven(fleet, batch, fault=f"{status}, then resume", injected=injected, recovery_seconds=recovery_seconds)
+        assert ("auth_billing", True) == (paused.paused_kind, paused.counts[State.QUEUED] > 0)
+        assert creates <= FIRST_CREATES + 2
+        assert_no_try_used(fleet)
+        matrix.proven(
+            fleet,
+            batch,
+            fault=f"{status} to everything, then resume",
+            injected=injected,
+            recovery_seconds=recovery_seconds,
+        )
 
 
 def test_one_bad_input(fleet: Fleet) -> None:
@@ -137,6 +150,26 @@ def test_a_model_that_is_gone(tmp_path: Path, redis_url: str, sandbox: SandboxSe
         assert injected == first + 1 <= 12 + FIRST_CREATES
         assert injected == halfway.counts[State.FAILED] == said["generated_again"]
         matrix.proven(fleet, batch, fault="model gone: breaker", injected=injected, recovery_seconds=recovery_seconds)
+
+
+def test_a_stretch_of_bad_rows(tmp_path: Path, redis_url: str, sandbox: SandboxServer) -> None:
+    """Thirty in a row with the same fault of their own trip the breaker; the first probe, from afar, ends the pause."""
+    sandbox.faults([{"on": "create", "kind": "status", "status": 422, "match": "bad"}])
+    with Fleet(tmp_path, sandbox=sandbox, redis_url=redis_url, IMAGEJOBS_CREATES_PER_MINUTE="600") as fleet:
+        specs = rows(30 + matrix.jobs())
+        for spec in specs[:30]:
+            spec["prompt"] = f"bad {spec['prompt']}"
+        fleet.submit(specs)
+        fleet.start(2)
+        fleet.reached(lambda batch: batch.paused_kind == "breaker")
+        began = time.monotonic()
+        fleet.reached(lambda batch: batch.counts[State.FAILED] == 30, timeout_seconds=60)
+        recovery_seconds = time.monotonic() - began
+        batch = matrix.finished(fleet)
+
+        assert 30 == refused(fleet, 422)
+        assert batch.total - 30 == sandbox.stats()["creates_accepted"] == batch.counts[State.SUCCEEDED]
+        assert recovery_seconds < 40  # seven probes would take ten minutes
 
 
 def test_predictions_that_all_fail(tmp_path: Path, redis_url: str, sandbox: SandboxServer) -> None:
