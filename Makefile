@@ -71,6 +71,7 @@ bench: .venv/.test .venv-bench/.peers  ## the main table, in ten minutes at most
 bench-full: .venv/.test .venv-bench/.peers  ## every contestant in every scenario and a million rows, for hours
 	$(BIN)/python -m ops.bench table --full
 	$(BIN)/python -m ops.bench million
+	$(BIN)/python -m ops.bench idle
 
 docs: .venv/.test  ## bring the generated parts of the docs up to date
 	$(BIN)/python ops/docs/generate.py

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ops.bench import page
+from ops.bench import idle, page
 from ops.bench.anatomy import dissect
 from ops.bench.contestants import CONTESTANTS, MAIN, ROOT, Contestant
 from ops.bench.million import LEDGERS, measure
@@ -41,13 +41,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     million = verbs.add_parser("million", help="S5: what a ledger of that many rows costs; added to the results")
     million.add_argument("--rows", type=int, default=1_000_000)
     million.add_argument("--ledger", nargs="+", choices=LEDGERS, default=LEDGERS)
+    verbs.add_parser("idle", help="what it costs to start, and to do nothing; added to the results")
     anatomy = verbs.add_parser("anatomy", help="where an image's CPU time goes in ours, printed as a table")
     anatomy.add_argument("--contestant", choices=OURS, default=OURS[0])
     anatomy.add_argument("--scenario", choices=SCENARIOS, default="S1")
     anatomy.add_argument("--jobs", type=int, help="rows (default: the scenario's)")
     verbs.add_parser("page", help="write the page from the results that are there")
     given = parser.parse_args(arguments)
-    {"table": _table, "million": _million, "anatomy": _anatomy, "page": _page}[given.verb](given)
+    {"table": _table, "million": _million, "idle": _idle, "anatomy": _anatomy, "page": _page}[given.verb](given)
 
 
 def _add_table(parser: argparse.ArgumentParser) -> None:
@@ -77,11 +78,22 @@ def programme_of(given: argparse.Namespace) -> Programme:
 
 def _million(given: argparse.Namespace) -> None:
     path = given.out / RESULTS
-    book = Book.read(path) if path.exists() else Book.begin()
+    book = _book_at(path)
     for ledger in given.ledger:
         book.million.append({"database": ledger, "rows": given.rows, "figures": measure(ledger, given.rows)})
         book.write(path)
     _page(given)
+
+
+def _idle(given: argparse.Namespace) -> None:
+    book = _book_at(given.out / RESULTS)
+    book.idle = idle.measure()
+    book.write(given.out / RESULTS)
+    _page(given)
+
+
+def _book_at(path: Path) -> Book:
+    return Book.read(path) if path.exists() else Book.begin()
 
 
 def _anatomy(given: argparse.Namespace) -> None:

@@ -20,6 +20,7 @@ NAMES = {
     "cpu_to_asyncio": "CPU to asyncio",
     "peak_pss_mb": "peak MB, all",
     "largest_process_pss_mb": "largest process",
+    "pss_growth_mb": "growth MB",
     "allowance_used": "allowance used",
     "safe_per_create_allowed": "safe per create allowed",
     "replies_429": "429s",
@@ -35,7 +36,14 @@ NAMES = {
 }
 COST = (
     *("images_per_second", "rate_to_asyncio", "cpu_ms_per_image", "cpu_to_asyncio", "peak_pss_mb"),
-    *("largest_process_pss_mb", "other_calls_per_image", "redis_commands_per_image", "enqueue_cpu_ms_per_row", "lost"),
+    *(
+        "largest_process_pss_mb",
+        "pss_growth_mb",
+        "other_calls_per_image",
+        "redis_commands_per_image",
+        "enqueue_cpu_ms_per_row",
+        "lost",
+    ),
 )
 LIMITED = (
     *("allowance_used", "safe_per_create_allowed", "replies_429", "other_calls_per_image", "safe_after_median_s"),
@@ -79,6 +87,7 @@ def write(book: Book, folder: Path) -> Path:
             (plots / name).write_text(_plot(scenario, figure, table), encoding="utf-8")
             parts.append(f"![{scenario}: {NAMES[figure]}](benchmarks/{name})\n")
     parts += [_million(book)] if book.million else []
+    parts += [_idle(book)] if book.idle else []
     page = folder / "benchmarks.md"
     page.write_text("\n".join(parts), encoding="utf-8")
     return page
@@ -152,6 +161,12 @@ def _million(book: Book) -> str:
     for name in names:
         cells = " | ".join(shown(one["figures"].get(name)) for one in book.million)
         lines.append(f"| {name.replace('_', ' ')} | {cells} |")
+    return "\n".join([*lines, ""])
+
+
+def _idle(book: Book) -> str:
+    lines = ["## Starting up, and doing nothing\n", "| figure | |", "| --- | ---: |"]
+    lines += [f"| {name.replace('_', ' ')} | {shown(value)} |" for name, value in book.idle.items()]
     return "\n".join([*lines, ""])
 
 

@@ -7,7 +7,6 @@ import os
 import subprocess
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,36 +15,16 @@ from ops.bench.contestants import ROOT, Contestant, environ_of, filled
 from ops.bench.family import Family
 from ops.bench.scenarios import Scenario
 from ops.bench.servers import Provider, Servers
+from ops.bench.watch import Watch
 
 LOOK_SECONDS = 0.2
-WEIGH_SECONDS = 2.0  # between two looks at memory, which cost the kernel something
 START_SECONDS = 120.0  # for the warm-up, on a slow machine
 QUIET_SHARE = 0.05  # of a core: a family that uses less has done what it had to do for its images
 QUIET_LOOK_SECONDS, QUIET_WITHIN_SECONDS = 0.5, 15.0
-MB = 1e6
 
 
 class RunFailed(Exception):
     """The contestant did not start, or could not be given its rows."""
-
-
-@dataclass(slots=True)
-class Watch:
-    """What is seen of the processes while they run."""
-
-    family: Family
-    kills: int = 0
-    peak_bytes: int = 0
-    largest_bytes: int = 0
-    _weigh_at: float = field(default=0.0)
-
-    def weigh(self) -> None:
-        """Look at memory, if it is time."""
-        if time.monotonic() >= self._weigh_at:
-            self._weigh_at = time.monotonic() + WEIGH_SECONDS
-            sizes = self.family.pss_bytes() or [0]
-            self.peak_bytes = max(self.peak_bytes, sum(sizes))
-            self.largest_bytes = max(self.largest_bytes, *sizes, 0)
 
 
 class Run:
@@ -121,7 +100,7 @@ class Run:
         self._wait(watch)
         self._let_quiet_down(family)
         self.counting_ends(family)
-        watch.weigh()
+        watch.weigh(share=1.0)
         cpu = family.cpu_seconds() - cpu_before
         commands = self._servers.redis_info()["total_commands_processed"] - redis_before["total_commands_processed"]
         figures = self._figures(provider, cpu=cpu)
@@ -129,8 +108,7 @@ class Run:
         return {
             **figures,
             "kills": watch.kills,
-            "peak_pss_mb": watch.peak_bytes / MB,
-            "largest_process_pss_mb": watch.largest_bytes / MB,
+            **watch.figures(),
             "redis_commands_per_image": None if self._contestant.is_script else measures.per(commands, images),
             "enqueue_cpu_ms_per_row": enqueue_seconds and enqueue_seconds * 1000 / self._scenario.jobs,
         }
@@ -159,7 +137,7 @@ class Run:
         images, seen_at = 0, time.monotonic()
         while images < self._scenario.jobs:
             time.sleep(LOOK_SECONDS)
-            watch.weigh()
+            watch.weigh(share=images / self._scenario.jobs)
             ended = not watch.family.is_running
             now = self._servers.sink.images()
             if now > images:

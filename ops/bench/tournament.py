@@ -31,6 +31,7 @@ class Book:
     contestants: dict[str, str] = field(default_factory=dict)
     runs: list[dict[str, Any]] = field(default_factory=list)
     million: list[dict[str, Any]] = field(default_factory=list)
+    idle: Figures = field(default_factory=dict)
 
     @classmethod
     def begin(cls) -> Self:

@@ -18,6 +18,7 @@ from ops.bench.measures import (
 from ops.bench.run import provider_figures
 from ops.bench.scenarios import S2
 from ops.bench.servers import seconds
+from ops.bench.watch import growth_mb
 
 STATS = {
     "creates_limited": 3,
@@ -139,3 +140,11 @@ def test_time_stamps_keep_their_fraction() -> None:
         seconds(stamp)
         for stamp in ("1970-01-01T00:00:00Z", "1970-01-01T00:00:01.500Z", "1970-01-02T00:00:00.250000000Z")
     ]
+
+
+def test_memory_grows_from_the_first_warm_look_to_the_last() -> None:
+    """What is taken before a quarter of the images is no leak; one look is no growth."""
+    mb = 1_000_000
+    weighed = [(0.0, [10 * mb]), (0.3, [40 * mb, 20 * mb]), (0.6, [90 * mb]), (1.0, [50 * mb, 22 * mb])]
+
+    assert (12.0, None) == (growth_mb(weighed), growth_mb(weighed[:2]))
