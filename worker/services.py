@@ -30,6 +30,7 @@ from worker.stages.record import Record
 from worker.stages.store import Copier
 
 PERSIST_SECONDS = 30.0  # how long a decision is held in memory while the database is away; it was paid for
+LEDGER_SECONDS = 15.0  # for a reply of the database: a worker's statements are short, and a thread must not hang
 LOOKS_AT_ONCE = 8  # single GETs of a sweep in flight
 SideBySide = Callable[[Callable[[Job], tuple[Job, Outcome]], Sequence[Job]], Sequence[tuple[Job, Outcome]]]
 
@@ -99,6 +100,7 @@ def open_services(settings: Settings) -> Services:
     if settings.redis_url is None:
         raise BadSetting("a worker needs REDIS_URL; `imagejobs worker` starts an embedded server where none is set")
     ledger = Ledger(settings.database)
+    ledger.database.reply_seconds = LEDGER_SECONDS  # from here on: opening it may have waited for a migration
     clock = _clock(ledger)
     account = settings.account_name
     broker = Broker(settings.redis_url, account=account, threads=settings.threads)

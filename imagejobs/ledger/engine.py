@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -21,18 +21,24 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import StaticPool
 
 from imagejobs.errors import BadSetting
+from imagejobs.ledger.postgres import open_postgres
 
 LEDGER_ERRORS = (OperationalError, InterfaceError, PoolTimeoutError)  # the database is away or busy: it will be back
 SCHEMA = "0001"  # the newest migration; a test holds it against the folder
+LONGEST_REPLY_SECONDS = 900.0  # of PostgreSQL's: a migration, or a retry of a million jobs
 BUSY_SECONDS = 30  # how long a write waits for another process's; longer than any transaction of ours
 OLDEST_SQLITE = (3, 35)  # RETURNING
 
 
 class Database:
-    """Connections and transactions. `read` sees a snapshot, `write` is one transaction, committed at its end."""
+    """Connections and transactions. `read` sees a snapshot, `write` is one transaction, committed at its end.
+
+    `reply_seconds` bounds the wait for any one reply of PostgreSQL; it may be changed at any time.
+    """
 
     def __init__(self, url: str) -> None:
-        self.engine = _engine(url)
+        self.reply_seconds = LONGEST_REPLY_SECONDS
+        self.engine = _engine(url, reply_seconds=lambda: self.reply_seconds)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         self._writer = self.engine.execution_options(writes=True)
         self._turn: AbstractContextManager[Any] = threading.Lock() if self.is_sqlite else nullcontext()
@@ -99,35 +105,14 @@ def _first_line(error: DBAPIError) -> str:
     return str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
 
 
-def _engine(url: str) -> Engine:
+def _engine(url: str, *, reply_seconds: Callable[[], float]) -> Engine:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):  # ValueError: a port that is no number
         raise BadSetting("DATABASE_URL is no database URL: it looks like postgresql+psycopg://user@host/name") from None
     if parsed.get_backend_name() == "sqlite":
         return _sqlite(url, parsed.database or "")
-    return create_engine(
-        url,
-        # Said here, whatever the server's default is: locks are what guards a job, and under a stricter level a
-        # transaction that waited for one would fail instead of reading on.
-        isolation_level="READ COMMITTED",
-        pool_size=8,
-        max_overflow=24,
-        pool_pre_ping=True,
-        pool_recycle=600,
-        connect_args=_POSTGRES,
-    )
-
-
-# A dead network must end as an error, not as a thread that waits for ever: 3 keepalive probes, 5 s apart, after 10 s.
-_POSTGRES = {
-    "connect_timeout": 10,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 30_000,
-    "application_name": "imagejobs",
-}
+    return open_postgres(url, reply_seconds=reply_seconds)
 
 
 def _sqlite(url: str, path: str) -> Engine:
