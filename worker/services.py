@@ -30,7 +30,7 @@ from worker.stages.record import Record
 from worker.stages.store import Copier
 
 PERSIST_SECONDS = 30.0  # how long a decision is held in memory while the database is away; it was paid for
-LEDGER_SECONDS = 15.0  # for a reply of the database: a worker's statements are short, and a thread must not hang
+LEDGER_SECONDS = 10.0  # for a reply of the database: a worker's statements are short, and a thread must not hang
 LOOKS_AT_ONCE = 8  # single GETs of a sweep in flight
 SideBySide = Callable[[Callable[[Job], tuple[Job, Outcome]], Sequence[Job]], Sequence[tuple[Job, Outcome]]]
 

@@ -37,6 +37,16 @@ def until_work_goes_on(fleet: Fleet) -> float:
     return time.monotonic() - began
 
 
+def until_the_next_image(fleet: Fleet) -> float:
+    """Seconds from now until another job has succeeded; 0 when all have."""
+    began = time.monotonic()
+    succeeded = fleet.batch().counts[State.SUCCEEDED]
+    if succeeded == fleet.batch().total:
+        return 0.0
+    _wait(lambda: fleet.batch().counts[State.SUCCEEDED] > succeeded, "another success", fleet)
+    return time.monotonic() - began
+
+
 def accepted_creates(fleet: Fleet) -> int:
     """By the provider's own count."""
     return int(fleet.sandbox.stats()["creates_accepted"])

@@ -38,12 +38,13 @@ class FaultProxy:
     """Listens on a loopback port of its own and passes everything on to `host:port`. A context manager.
 
     Assign `faults` to break the network, `Faults()` to mend it; `cut_connections` resets the live ones.
-    `connections` counts those accepted so far.
+    `connections` counts those accepted so far, `struck` how often a fault hit: a chunk held up or lost, a cut.
     """
 
     def __init__(self, *, host: str = "127.0.0.1", port: int) -> None:
         self.port = free_port()
         self.connections = 0
+        self.struck = 0
         self._target = (host, port)
         self._faults = Faults()
         self._loop = asyncio.new_event_loop()
@@ -129,8 +130,10 @@ class FaultProxy:
 
     async def _pass_requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(_CHUNK_BYTES):
-            await asyncio.sleep(self._faults.latency_seconds)
-            if not self._faults.loses_requests:
+            await self._hold_up()
+            if self._faults.loses_requests:
+                self.struck += 1
+            else:
                 writer.write(data)
                 await writer.drain()
         writer.write_eof()
@@ -138,17 +141,25 @@ class FaultProxy:
     async def _pass_replies(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         passed = 0
         while data := await reader.read(_CHUNK_BYTES):
-            await asyncio.sleep(self._faults.latency_seconds)
+            await self._hold_up()
             limit = self._faults.cuts_after_reply_bytes
             if limit is not None and passed + len(data) > limit:
+                self.struck += 1
                 writer.write(data[: max(0, limit - passed)])
                 await writer.drain()
                 raise ConnectionResetError
-            if not self._faults.loses_replies:
+            if self._faults.loses_replies:
+                self.struck += 1
+            else:
                 writer.write(data)
                 await writer.drain()
                 passed += len(data)
         writer.write_eof()
+
+    async def _hold_up(self) -> None:
+        if self._faults.latency_seconds:
+            self.struck += 1
+            await asyncio.sleep(self._faults.latency_seconds)
 
     def _forget(self, writer: asyncio.StreamWriter) -> None:
         self._live.discard(writer)
