@@ -18,9 +18,9 @@ A_PAGE = 100
 LOST = 5
 # The list lags for longer than the setting says: creates are declared absent that the provider has accepted.
 BEYOND_ITS_WORD = [
-    {"on": "list", "kind": "list_lag", "seconds": 15.0},
+    {"on": "list", "kind": "list_lag", "seconds": 20.0},
     {"on": "create", "kind": "reset_after", "match": "lost", "count": LOST},
-    {"on": "create", "kind": "slow_run", "seconds": 60.0, "match": "lost", "count": LOST},
+    {"on": "create", "kind": "slow_run", "seconds": 120.0, "match": "lost", "count": LOST},
 ]
 
 
@@ -109,7 +109,7 @@ def test_orphans_that_a_slow_list_makes(fleet: Fleet) -> None:
     fleet.submit(specs_some_to_be_lost())
     fleet.start(2)
     matrix.finished(fleet)
-    batch = fleet.reached(lambda batch: batch.orphans == LOST, timeout_seconds=60)
+    batch = fleet.reached(lambda batch: batch.orphans == LOST, timeout_seconds=90)
     eventually(
         lambda: fleet.sandbox.stats()["predictions"].get("canceled") == LOST,
         timeout_seconds=30,

@@ -116,11 +116,10 @@ def test_slow_starts(fleet: Fleet) -> None:
     matrix.proven(fleet, batch, fault=f"slow starts of {seconds:.0f} s", injected=matrix.struck(fleet))
 
 
-def test_everything_at_once(tmp_path: Path, redis_url: str, sandbox: SandboxServer) -> None:
+def test_everything_at_once(tmp_path: Path, redis_url: str, database_url: str, sandbox: SandboxServer) -> None:
     """5xx, resets, lost replies, failures, slow starts, a lagging bare list: all in one run, and one payment a job."""
-    with Fleet(
-        tmp_path, sandbox=sandbox, redis_url=redis_url, IMAGEJOBS_SETTLE_SECONDS="6", IMAGEJOBS_MAX_TRIES="12"
-    ) as fleet:
+    patient = {"IMAGEJOBS_SETTLE_SECONDS": "6", "IMAGEJOBS_MAX_TRIES": "12", "DATABASE_URL": database_url}
+    with Fleet(tmp_path, sandbox=sandbox, redis_url=redis_url, **patient) as fleet:
         failing = {"on": "create", "kind": "fail", "rate": 0.08}
         slow = {"on": "create", "kind": "slow_start", "seconds": 20.0, "rate": 0.1}
         sandbox.faults([rule for rules in STUMBLES.values() for rule in rules] + [failing, slow, LAG, BARE])
