@@ -65,6 +65,12 @@ class Strays:
             jobs = _match(by_print, prediction)
             if jobs and prediction.id not in known and not _match(unsettled, prediction):
                 self._settle(jobs, prediction)
+        self._end([one.id for one in listed if not one.is_final])
+
+    def _end(self, running: Sequence[str]) -> None:
+        """Orphans that were counted and run on: their cancel did not get through."""
+        for prediction_id in sorted(self._services.ledger.strays.counted(running)):
+            self._calls.cancel(prediction_id)
 
     def take_late(self, job: Job, prediction: Prediction) -> None:
         """The create of `job` was accepted, and the ledger has gone on without it."""

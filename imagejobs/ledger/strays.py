@@ -6,12 +6,14 @@ setting allows for. Whatever the way, the prediction is paid for: it is adopted 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import Connection, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from imagejobs.job import Job
 from imagejobs.ledger.engine import Database
-from imagejobs.ledger.rows import job_of, job_query
+from imagejobs.ledger.rows import job_of, job_query, parts
 from imagejobs.ledger.tables import ABSENT, attempts, batches, jobs, orphans
 from imagejobs.states import State
 
@@ -63,6 +65,15 @@ class Strays:
                 return _count(connection, job, prediction_id=prediction_id, now=now)
         except IntegrityError:
             return False  # counted in the same instant
+
+    def counted(self, prediction_ids: Sequence[str]) -> set[str]:
+        """Which of these predictions are orphans that were counted."""
+        found: set[str] = set()
+        with self._database.read() as connection:
+            for ids in parts(prediction_ids):
+                mine = select(orphans.c.prediction_id).where(orphans.c.prediction_id.in_(ids))
+                found.update(connection.execute(mine).scalars())
+        return found
 
 
 def _adopt(connection: Connection, job: Job, *, prediction_id: str, now: float, look_at: float) -> bool:

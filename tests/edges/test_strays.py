@@ -91,6 +91,19 @@ def test_a_create_answered_too_late_is_cancelled_and_counted_where_its_job_has_a
     assert "canceled" == desk.services.provider.get(late.id).status
 
 
+def test_a_cancel_that_did_not_get_through_is_asked_for_again(desk: Desk):
+    """An orphan that runs on is seen in the next list."""
+    late = desk.create(desk.lose())
+    second = desk.claim()
+    desk.services.write([(second, Accepted(prediction_id=desk.create(second).id, at=desk.services.clock.now()))])
+    desk.sandbox.faults([{"on": "cancel", "kind": "status", "status": 503, "count": 1}])
+    desk.strays.take_late(desk.job(), late)
+    before = desk.services.provider.get(late.id).status
+    Sweeper(desk.services).run()
+
+    assert ("starting", "canceled", 1) == (before, desk.services.provider.get(late.id).status, desk.orphans())
+
+
 def test_the_sweep_looks_for_orphans_though_nothing_runs(desk: Desk):
     """A batch may have ended otherwise long before."""
     late = desk.create(desk.lose())
