@@ -40,7 +40,7 @@ check: lint  ## lint, the unit and edge tests, and a minute of simulated runs
 
 SEEDS ?= 500
 sim: .venv/.test  ## the real code under a seeded scheduler: SEEDS=5000 runs that many, SEED=123 repeats one and shows it
-	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) $(if $(FIRST),--first $(FIRST),--fresh))
+	$(BIN)/python -m tests.simulation $(if $(EXPLORE),--explore,$(if $(SEED),--seed $(SEED),--seeds $(SEEDS) $(if $(FIRST),--first $(FIRST),--fresh)))
 
 SECONDS ?= 600
 fuzz: export FUZZ_SCALE ?= 20

@@ -7,9 +7,11 @@ import gc
 import sys
 import time
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 import imagejobs
+from tests.simulation.pair import every_crash, every_freeze, every_pair, explore
 from tests.simulation.run import Result, simulate
 
 
@@ -21,6 +23,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=1, help="the first seed")
     parser.add_argument("--fresh", action="store_true", help="begin at a seed that nobody has run: the time's")
     parser.add_argument("--seed", type=int, help="this one alone, with its whole trace")
+    parser.add_argument("--explore", action="store_true", help="one job and two workers: each crash, freeze and pair")
     parser.add_argument("--keep-going", action="store_true", help="past seeds that break")
     parser.add_argument("--digests", action="store_true", help="show what stands for each run's trace")
     parser.add_argument("--at", type=Path, help="the folder whose packages are meant: refuse to run any other's")
@@ -31,6 +34,8 @@ def main() -> int:
         result = simulate(asked.seed, shown=400)
         _show(result)
         return int(result.red is not None)
+    if asked.explore:
+        return _explore(asked.seconds)
     first = int(time.time()) * 100 if asked.fresh else asked.first
     seeds = range(first, first + (10**9 if asked.seconds else asked.seeds))
     return _run(seeds, asked.seconds, keep_going=asked.keep_going, digests=asked.digests)
@@ -63,6 +68,20 @@ def _run(seeds: range, seconds: float | None, *, keep_going: bool, digests: bool
         f"{steps} steps, {jobs} jobs, {accepted} accepted creates; "
         + ", ".join(f"{n} {k}" for k, n in sorted(hits.items()))
     )
+    return int(broken > 0)
+
+
+def _explore(seconds: float | None) -> int:
+    began, done, broken = time.perf_counter(), 0, 0
+    for plan in chain(every_crash(), every_freeze(), every_pair()):
+        result, _ = explore(plan)
+        done += 1
+        if result.red:
+            broken += 1
+            print(f"{plan}: {result.red}")
+        if seconds is not None and time.perf_counter() - began > seconds:
+            break
+    print(f"{done} plans, {broken} broken, in {time.perf_counter() - began:.1f} s")
     return int(broken > 0)
 
 

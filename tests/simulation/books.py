@@ -41,6 +41,11 @@ class Books:
         self.open: dict[str, Made] = {}  # accepted, and in no attempt
         provider.sending = self.sending
 
+    @property
+    def jobs(self) -> int:
+        """How many there were."""
+        return len(self._states)
+
     def sending(self, sender: Sender, given: Mapping[str, Any]) -> float:
         """Just before a POST leaves. Returns when its intent was committed."""
         self._posts[sender] += 1
@@ -177,10 +182,21 @@ class Books:
         if twice := [job for job, count in live.items() if count > 1]:
             raise Red(f"jobs {twice} have two live predictions")
 
-    def is_done(self) -> bool:
-        """Every job final, every batch closed, every accepted create accounted for."""
+    def left(self) -> str:
+        """What keeps a run from its end."""
+        live = "SELECT row_id, state, attempt FROM jobs WHERE state NOT IN ('succeeded', 'failed', 'canceled')"
+        shut = "SELECT key, paused_kind, closing_until FROM batches WHERE opened_at NOT NULL AND closed_at IS NULL"
         raw = self._database.raw
-        if raw.execute("SELECT count(*) FROM batches WHERE closed_at IS NULL").fetchone()[0]:
+        unknown = [(one.id, one.sender, one.excuse) for one in self.open.values()]
+        return f"{raw.execute(live).fetchall()}, {raw.execute(shut).fetchall()}, unknown {unknown}"
+
+    def is_done(self) -> bool:
+        """Every job final, every batch closed, every accepted create accounted for.
+
+        A batch whose submit was killed before it was opened stays as it is.
+        """
+        raw = self._database.raw
+        if raw.execute("SELECT 1 FROM batches WHERE opened_at NOT NULL AND closed_at IS NULL LIMIT 1").fetchone():
             return False
         return not [one for one in self.open.values() if not self._is_risked(one)]
 
@@ -194,7 +210,9 @@ class Books:
     def check_end(self) -> None:
         """What must be true of a run that is over."""
         raw = self._database.raw
-        for batch, key, images in raw.execute("SELECT id, key, images FROM batches").fetchall():
+        for batch, key, images in raw.execute(
+            "SELECT id, key, images FROM batches WHERE opened_at NOT NULL"
+        ).fetchall():
             live = raw.execute(
                 "SELECT count(*) FROM jobs WHERE batch_id = ? AND state NOT IN ('succeeded', 'failed', 'canceled')",
                 (batch,),

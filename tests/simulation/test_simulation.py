@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
+from itertools import islice
 
 import pytest
 
 from tests.simulation.mutations import MUTATIONS, ROOT, run_mutated
+from tests.simulation.pair import Plan, every_crash, every_freeze, every_pair, explore
 from tests.simulation.run import simulate
 
 SEEDS = range(1, 41)  # always the same; `make check` and `make sim` run others
@@ -21,6 +24,28 @@ def test_every_invariant_holds_after_every_step(seed: int):
     result = simulate(seed)
 
     assert (None, ()) == (result.red, result.trace)
+
+
+def test_a_crash_anywhere_costs_nothing():
+    """One worker of two dies at each door that it passes with one job, with the reply to its create lost or not."""
+    assert [] == broken(every_crash())
+
+
+def test_a_freeze_anywhere_costs_nothing():
+    """One worker sleeps at a door, and the other goes on alone. A part of them; `make sim EXPLORE=1` tries all."""
+    assert [] == broken(islice(every_freeze(), None, None, 7))
+
+
+def test_a_crash_after_a_freeze_costs_nothing():
+    """A small part of all pairs of places."""
+    assert [] == broken(islice(every_pair(stride=211), 60))
+
+
+def broken(plans: Iterable[Plan]) -> list[tuple[Plan, str | None]]:
+    """Those of the plans that break an invariant, and which."""
+    results = [(plan, explore(plan)[0].red) for plan in plans]
+    assert results
+    return [(plan, red) for plan, red in results if red]
 
 
 def test_one_seed_is_one_run():

@@ -136,6 +136,11 @@ class World:
             if fiber.run is not getcurrent():
                 self._resume(fiber, dead=True)
 
+    def end(self) -> None:
+        """Everybody is killed, so that nobody of this run reaches a door of the next."""
+        for fiber in list(self.fibers):
+            self.kill(fiber.host)
+
     def step(self) -> None:
         """Let one fiber go on to its next door, hand out one message, or let something happen of itself."""
         ways = self._ways()
