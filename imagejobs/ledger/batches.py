@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from imagejobs.breaker import probe_after
@@ -18,6 +18,13 @@ from imagejobs.ledger.turns import runnable
 from imagejobs.states import LIVE, State
 
 IS_IDLE = and_(*(batches.c[state.value] == 0 for state in sorted(LIVE)))
+
+_UNFINISHED = (
+    select(batches)
+    .where(batches.c.account == bindparam("account"), batches.c.closed_at.is_(None), batches.c.opened_at.is_not(None))
+    .order_by(batches.c.id)
+)
+_OF_KEY = select(batches).where(batches.c.key == bindparam("of_key"))
 
 
 class Batches:
@@ -75,7 +82,7 @@ class Batches:
     def get(self, key: str) -> Batch | None:
         """The batch of that key; its counts come from its own row, whatever its size."""
         with self._database.read() as connection:
-            row = connection.execute(select(batches).where(batches.c.key == key)).one_or_none()
+            row = connection.execute(_OF_KEY, {"of_key": key}).one_or_none()
             return None if row is None else _seen(connection, row)
 
     def rows_digest(self, batch_id: int) -> str:
@@ -91,9 +98,8 @@ class Batches:
 
     def unfinished(self, account: str) -> list[Batch]:
         """The account's opened batches that are not closed."""
-        mine = batches.c.account == account, batches.c.closed_at.is_(None), batches.c.opened_at.is_not(None)
         with self._database.read() as connection:
-            return [batch_of(row) for row in connection.execute(select(batches).where(*mine).order_by(batches.c.id))]
+            return [batch_of(row) for row in connection.execute(_UNFINISHED, {"account": account})]
 
     def pause(self, batch_id: int, *, kind: str, reason: str, now: float) -> bool:
         """Send nothing more of it. A person's pause (`user`) ends by `resume` only, the others by a probe too."""

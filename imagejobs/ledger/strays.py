@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, func, insert, select, text, update
+from sqlalchemy import Connection, bindparam, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from imagejobs.job import Job
@@ -18,6 +18,16 @@ from imagejobs.ledger.tables import ABSENT, attempts, batches, jobs, orphans
 from imagejobs.states import State
 
 IS_ABSENT = text("absent_ones." + ABSENT)
+# Built once: a sweep asks them.
+_LOST = attempts.alias("absent_ones")
+_LATELY = (IS_ABSENT, _LOST.c.intent_at >= bindparam("since"), batches.c.account == bindparam("account"))
+_SUSPECTS = job_query().join(_LOST, _LOST.c.job_id == jobs.c.id).where(*_LATELY)
+_FIRST_LOST = (
+    select(func.min(_LOST.c.intent_at))
+    .join(jobs, jobs.c.id == _LOST.c.job_id)
+    .join(batches, batches.c.id == jobs.c.batch_id)
+    .where(*_LATELY)
+)
 
 
 class Strays:
@@ -28,21 +38,15 @@ class Strays:
 
     def suspects(self, account: str, *, since: float) -> list[Job]:
         """Jobs one of whose creates was declared absent since then: only theirs can turn up all the same."""
-        lost = attempts.alias("absent_ones")
-        query = job_query().join(lost, lost.c.job_id == jobs.c.id)
-        query = query.where(IS_ABSENT, lost.c.intent_at >= since, batches.c.account == account)
         with self._database.read() as connection:
-            found = {row.id: job_of(row) for row in connection.execute(query)}
+            rows = connection.execute(_SUSPECTS, {"account": account, "since": since})
+            found = {row.id: job_of(row) for row in rows}
         return list(found.values())
 
     def first_lost(self, account: str, *, since: float) -> float | None:
         """When the first create that was declared absent since then was to be sent; None when none was."""
-        lost = attempts.alias("absent_ones")
-        first = select(func.min(lost.c.intent_at)).join(jobs, jobs.c.id == lost.c.job_id)
-        first = first.join(batches, batches.c.id == jobs.c.batch_id)
         with self._database.read() as connection:
-            mine = first.where(IS_ABSENT, lost.c.intent_at >= since, batches.c.account == account)
-            return connection.execute(mine).scalar()
+            return connection.execute(_FIRST_LOST, {"account": account, "since": since}).scalar()
 
     def adopt(self, job: Job, *, prediction_id: str, now: float, look_at: float) -> bool:
         """queued → submitting → running in one step: the job has its prediction already.

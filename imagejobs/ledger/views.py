@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Select, and_, delete, func, insert, select, tuple_
+from sqlalchemy import ColumnElement, Select, and_, bindparam, delete, func, insert, select, tuple_
 
 from imagejobs.job import Job
 from imagejobs.ledger.engine import Database
@@ -17,6 +17,21 @@ from imagejobs.states import State
 PAGE = 2000  # rows held in memory at once, whatever the size of a batch
 
 
+def _flying(state: State, *where: ColumnElement[bool]) -> Select[Any]:
+    return job_query().where(in_flight(state), batches.c.account == bindparam("account"), *where)
+
+
+# Built once: every sweep asks them.
+_RUNNING = _flying(State.RUNNING).order_by(attempts.c.intent_at, jobs.c.id)
+_UNKNOWN = _flying(State.SUBMITTING, jobs.c.due_at <= bindparam("now")).order_by(attempts.c.intent_at, jobs.c.id)
+_SUBMITTING = _flying(State.SUBMITTING).order_by(jobs.c.id)
+_NAMED = job_query().where(jobs.c.id.in_(bindparam("ids", expanding=True))).order_by(jobs.c.id)
+_KNOWN = [
+    select(column).where(column.in_(bindparam("ids", expanding=True)))
+    for column in (attempts.c.prediction_id, orphans.c.prediction_id)
+]
+
+
 class Views:
     """Reads only, but for the cache of model schemas."""
 
@@ -25,35 +40,31 @@ class Views:
 
     def running(self, account: str) -> list[Job]:
         """The account's jobs whose prediction is at the provider, the oldest first."""
-        return self._flying(account, State.RUNNING, job_query().order_by(attempts.c.intent_at, jobs.c.id))
+        return self._jobs(_RUNNING, account=account)
 
     def unknown(self, account: str, *, now: float) -> list[Job]:
         """Creates whose reply is lost, for which it is time to look them up. The oldest intent first."""
-        due = job_query().where(jobs.c.due_at <= now).order_by(attempts.c.intent_at, jobs.c.id)
-        return self._flying(account, State.SUBMITTING, due)
+        return self._jobs(_UNKNOWN, account=account, now=now)
 
     def submitting(self, account: str) -> list[Job]:
         """Creates that are on their way, or whose reply is lost."""
-        return self._flying(account, State.SUBMITTING, job_query().order_by(jobs.c.id))
+        return self._jobs(_SUBMITTING, account=account)
 
     def jobs(self, job_ids: Sequence[int]) -> list[Job]:
         """These jobs as they stand now, in order of id."""
-        with self._database.read() as connection:
-            rows = connection.execute(job_query().where(jobs.c.id.in_(job_ids)).order_by(jobs.c.id))
-            return [job_of(row) for row in rows]
+        return self._jobs(_NAMED, ids=list(job_ids))
 
-    def _flying(self, account: str, state: State, query: Select[Any]) -> list[Job]:
+    def _jobs(self, query: Select[Any], **which: Any) -> list[Job]:
         with self._database.read() as connection:
-            rows = connection.execute(query.where(in_flight(state), batches.c.account == account))
-            return [job_of(row) for row in rows]
+            return [job_of(row) for row in connection.execute(query, which)]
 
     def known(self, prediction_ids: Sequence[str]) -> set[str]:
         """Which of these predictions belong to an attempt of ours, or are known to belong to none."""
         found: set[str] = set()
         with self._database.read() as connection:
             for ids in parts(prediction_ids):
-                for column in (attempts.c.prediction_id, orphans.c.prediction_id):
-                    found.update(connection.execute(select(column).where(column.in_(ids))).scalars())
+                for query in _KNOWN:
+                    found.update(connection.execute(query, {"ids": list(ids)}).scalars())
         return found
 
     def backlog_expiry(self, account: str, *, leave_out: int) -> float | None:
