@@ -23,9 +23,9 @@ def every_tenth_dropped(key: bytes, message: bytes, number: int) -> Command | No
 
 
 def forged(key: bytes, message: bytes, number: int) -> Command:
-    """Beside every message, one that names other jobs: all of the batch, none that exists, or nonsense."""
+    """Beside every message, one that names other jobs: all of the batch, many, none that exists, or nonsense."""
     every = list(range(1, matrix.jobs() + 1))
-    forgeries = [[every[-1000:]], [[999_999_999]], [[-1, "rm -rf"]], ["all"], [None, {}]]
+    forgeries = [[every], [every[-100:]], [[999_999_999]], [[-1, "rm -rf"]], ["all"], [None, {}]]
     return [b"LPUSH", key, rewritten(message, args=forgeries[number % len(forgeries)]), message]
 
 
@@ -62,5 +62,4 @@ def test_meddled_with_messages(tmp_path: Path, redis_url: str, sandbox: SandboxS
         fleet.start(2)
         batch = fleet.closed(timeout_seconds=300)
 
-        assert batch.total == batch.creates_sent
         matrix.proven(fleet, batch, fault=f"messages {meddle.__name__.replace('_', ' ')}", injected=meddler.struck)
