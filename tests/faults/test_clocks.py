@@ -31,7 +31,7 @@ def test_hosts_five_minutes_apart_on_both_sides(
         fleet.submit(rows(matrix.jobs()))
         for seconds in (OFF_SECONDS, -OFF_SECONDS):
             fleet.start(1, **ahead(seconds))
-        batch = fleet.closed(timeout_seconds=180)
+        batch = matrix.finished(fleet)
 
         assert [OFF_SECONDS, -OFF_SECONDS] == [clock_of(fleet, number) for number in (0, 1)]
         assert all(fleet.events("create", worker) for worker in fleet.workers)
@@ -51,7 +51,7 @@ def test_a_machine_five_minutes_off_the_provider(
         submitted = fleet.command("submit", str(file), "--batch", "night", **ahead(off_seconds))
         assert 0 == submitted.returncode, submitted.stderr
         fleet.start(2, **ahead(off_seconds))
-        batch = fleet.closed(timeout_seconds=180)
+        batch = matrix.finished(fleet)
 
         assert [off_seconds, off_seconds] == [clock_of(fleet, number) for number in (0, 1)]
         matrix.proven(

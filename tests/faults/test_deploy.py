@@ -63,7 +63,7 @@ class Leavers:
 
     def are_gone(self) -> None:
         """Wait for all of them, and assert that each ended in time and in peace."""
-        eventually(lambda: self.look() == 0, timeout_seconds=2 * GRACE_SECONDS, what="all leavers have ended")
+        eventually(lambda: self.look() == 0, timeout_seconds=3 * GRACE_SECONDS, what="all leavers have ended")
         assert {0} == {code for code, _ in self.ended}
         assert max(seconds for _, seconds in self.ended) < GRACE_SECONDS + PATIENCE_SECONDS
 
@@ -86,7 +86,7 @@ def test_random_workers_told_to_stop(spread: Fleet) -> None:
             spread.start(1)
             orders.struck()
         time.sleep(0.1)
-    batch = spread.closed()
+    batch = matrix.finished(spread)
 
     leavers.are_gone()
     matrix.proven(
@@ -112,7 +112,7 @@ def test_told_to_stop_while_creates_hang(
         leavers.tell(old)
         fleet.start(1)
         leavers.are_gone()
-        batch = fleet.closed(timeout_seconds=240)
+        batch = fleet.closed(timeout_seconds=240 + matrix.jobs())
 
         assert (seconds > GRACE_SECONDS) == (windows.looked_up(fleet, "Accepted") > 0)
         matrix.proven(fleet, batch, fault=f"SIGTERM while creates hang for {seconds:g} s", injected=hanging)
@@ -129,7 +129,7 @@ def test_told_to_stop_while_copies_are_slow(spread: Fleet) -> None:
         leavers.tell(spread.workers[0])
         spread.start(1)
         leavers.are_gone()
-    batch = spread.closed(timeout_seconds=180)
+    batch = matrix.finished(spread)
 
     matrix.proven(spread, batch, fault="SIGTERM while copies are slow", injected=len(leavers.ended))
 
@@ -171,7 +171,7 @@ def test_a_newer_version_over_a_running_older_one(
         for one in older:
             leavers.tell(one)
         leavers.are_gone()
-        batch = fleet.closed(timeout_seconds=180)
+        batch = matrix.finished(fleet)
 
         assert all(fleet.events("create", one) for one in upgraded)
         assert [] == fleet.events("stage_broke") + fleet.events("pulse_failed")

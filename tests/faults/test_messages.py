@@ -60,6 +60,6 @@ def test_meddled_with_messages(tmp_path: Path, redis_url: str, sandbox: SandboxS
     ):
         fleet.submit(rows(matrix.jobs()))
         fleet.start(2)
-        batch = fleet.closed(timeout_seconds=300)
+        batch = fleet.closed(timeout_seconds=300 + matrix.jobs())
 
         matrix.proven(fleet, batch, fault=f"messages {meddle.__name__.replace('_', ' ')}", injected=meddler.struck)

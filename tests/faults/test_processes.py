@@ -36,7 +36,7 @@ def test_random_workers_killed_every_second(spread: Fleet) -> None:
             spread.start(1)
             kills.struck()
         time.sleep(0.1)
-    batch = spread.closed()
+    batch = matrix.finished(spread)
 
     matrix.proven(
         spread,
@@ -61,7 +61,7 @@ def test_killed_around_the_post(paced: Fleet, moment: str) -> None:
     paced.start(2)
     paced.reached(lambda batch: windows.beyond(batch) > before)
     recovered_at = time.monotonic()
-    batch = paced.closed(timeout_seconds=180)
+    batch = matrix.finished(paced)
 
     assert windows.looked_up(paced, "Absent" if window is windows.claimed else "Accepted") > 0
     matrix.proven(
@@ -86,7 +86,7 @@ def test_the_worker_that_sent_for_the_sweep_is_killed(spread: Fleet) -> None:
             spread.start(1)
             kills.struck()
         time.sleep(0.05)
-    batch = spread.closed()
+    batch = matrix.finished(spread)
 
     matrix.proven(
         spread,
@@ -125,7 +125,7 @@ def test_the_worker_that_runs_the_sweep_is_killed(fleet: Fleet) -> None:
     fleet.start(1)
     eventually(lambda: fleet.sandbox.stats()["lists"] > read, timeout_seconds=60, what="the next sweep")
     recovered_at = time.monotonic()
-    batch = fleet.closed(timeout_seconds=180)
+    batch = matrix.finished(fleet)
 
     matrix.proven(
         fleet,

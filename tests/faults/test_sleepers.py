@@ -20,34 +20,33 @@ from tests.servers.sandbox import SandboxServer
 from tests.servers.waiting import eventually
 from tests.system.fleet import Fleet, rows
 
-NAP_SECONDS = 60.0
-RESOLVE_SECONDS = (
-    24.0  # 5 to send, 5 to connect, 10 to transmit, 3 to read, 1 for the list to settle: see the submitter
-)
+# 5 to send, 5 to connect, 10 to transmit, 3 to read, 1 for the list to settle: see the submitter.
+RESOLVE_SECONDS = 24.0
+NAP_SECONDS = matrix.lasting(60.0, brief_seconds=RESOLVE_SECONDS + 6)
 
 
 def test_stopped_between_claim_and_post(paced: Fleet) -> None:
-    """Sixty seconds: the others look its creates up and send them; awake, it sends none of them."""
+    """For a minute: the others look its creates up and send them; awake, it sends none of them."""
     paced.submit(rows(matrix.jobs()))
     (sleeper,) = paced.start(1)
     windows.enter(paced, windows.claimed, at_least=2, after_jobs=2)
     sleeper.send_signal(signal.SIGSTOP)
     stopped_at, answered = time.monotonic(), len(paced.events("create", sleeper))
     paced.start(1)
-    paced.reached(lambda _: windows.looked_up(paced, "Absent"))
+    paced.reached(lambda _: windows.looked_up(paced, "Absent"), timeout_seconds=120)
     recovered_at = time.monotonic()
     time.sleep(max(0.0, stopped_at + NAP_SECONDS - time.monotonic()))  # the nap's length, not a wait for anything
     stolen = windows.looked_up(paced, "Absent")
     sleeper.send_signal(signal.SIGCONT)
     _spoke_of(paced, sleeper, answered + stolen)
-    batch = paced.closed(timeout_seconds=180)
+    batch = matrix.finished(paced)
 
     late = [event["outcome"] for event in paced.events("create", sleeper)[answered:]]
     assert late.count("Unsent") >= stolen
     matrix.proven(
         paced,
         batch,
-        fault="SIGSTOP for 60 s between claim and POST",
+        fault=f"SIGSTOP for {NAP_SECONDS:g} s between claim and POST",
         injected=stolen,
         recovery_seconds=recovered_at - stopped_at,
     )
@@ -73,7 +72,7 @@ def test_stopped_between_post_and_commit(paced: Fleet) -> None:
     adopted = windows.looked_up(paced, "Accepted")
     sleeper.send_signal(signal.SIGCONT)
     _spoke_of(paced, sleeper, answered + adopted)
-    batch = paced.closed(timeout_seconds=180)
+    batch = matrix.finished(paced)
 
     matrix.proven(
         paced,
@@ -103,7 +102,7 @@ def test_stopped_while_its_claim_waits_for_the_ledger(tmp_path: Path, redis_url:
         woken_at = time.monotonic()
         fleet.reached(lambda batch: windows.beyond(batch) > 0, timeout_seconds=120)
         recovered_at = time.monotonic()
-        batch = fleet.closed(timeout_seconds=180)
+        batch = matrix.finished(fleet)
 
         outcomes = [event["outcome"] for event in fleet.events("create", sleeper)]
         matrix.proven(
@@ -118,7 +117,7 @@ def test_stopped_while_its_claim_waits_for_the_ledger(tmp_path: Path, redis_url:
 def _spoke_of(fleet: Fleet, worker: subprocess.Popen[bytes], creates: int) -> None:
     """Wait until the worker has said what became of that many creates."""
     eventually(
-        lambda: len(fleet.events("create", worker)) >= creates, timeout_seconds=60, what="the sleeper has spoken"
+        lambda: len(fleet.events("create", worker)) >= creates, timeout_seconds=120, what="the sleeper has spoken"
     )
 
 
