@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,7 @@ from typing import Self
 from ops.bench import reaper
 
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
+BURY_SECONDS = 0.01  # between two looks for whether the last one has ended
 
 
 class Family:
@@ -53,7 +55,6 @@ class Family:
     def kill(self) -> None:
         """kill -9 of all."""
         if self._root is not None:
-            reaper.kill(self._root.pid)
             self._bury(self._root)
 
     def signal(self, number: signal.Signals) -> list[int]:
@@ -82,8 +83,12 @@ class Family:
         )
 
     def _bury(self, root: subprocess.Popen[bytes]) -> None:
-        """The kernel adds up what a process waited for, and so the whole family, in its usage."""
-        _, status, usage = os.wait4(root.pid, 0)
+        """Kill all. The kernel adds up what a process waited for, and so the whole family, in its usage."""
+        ended = 0
+        while not ended:  # again and again: a reaper that has only just begun may still start somebody
+            reaper.kill(root.pid)
+            ended, status, usage = os.wait4(root.pid, os.WNOHANG)
+            time.sleep(0 if ended else BURY_SECONDS)
         root.returncode = os.waitstatus_to_exitcode(status)
         self._ended_seconds += usage.ru_utime + usage.ru_stime
         self._root = None

@@ -50,10 +50,15 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def _end(*_: object) -> None:
+    kill(os.getpid())
+    os._exit(1)  # whoever is still to be started must not be
+
+
 def main() -> None:
     """See above."""
     prctl = ctypes.CDLL(None).prctl
-    signal.signal(signal.SIGTERM, lambda *_: kill(os.getpid()))
+    signal.signal(signal.SIGTERM, _end)
     prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     if os.getppid() != int(sys.argv[1]):

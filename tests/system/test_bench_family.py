@@ -67,6 +67,14 @@ def test_what_was_killed_stays_counted_after_a_new_start(family: Family) -> None
     eventually(lambda: family.cpu_seconds() >= 3 * BURNT_SECONDS, timeout_seconds=60, what="CPU time of three")
 
 
+def test_a_family_that_has_only_just_begun_is_killed(family: Family) -> None:
+    """Also the members that its reaper has not started yet."""
+    family.start([python("import time; time.sleep(600)")] * 20)
+    family.kill()
+
+    assert (False, 0) == (family.is_running, members(family))
+
+
 def test_memory_is_that_of_every_process(family: Family) -> None:
     """A child that holds 50 MB is seen beside its parent."""
     child = "import time; held = b'x' * 50_000_000; time.sleep(600)"
