@@ -454,11 +454,14 @@ class LedgerMachine(RuleBasedStateMachine):
     def retry(self, data: st.DataObject, states: tuple[State, ...]) -> None:
         self._retry(self._some_batch(data), states)
 
-    @rule(data=st.data(), cancel=st.booleans(), copied=st.booleans())
+    @rule(data=st.data(), steps=st.integers(0, 2), cancel=st.booleans(), copied=st.booleans())
     @precondition(lambda self: self.batches)
-    def give_up_and_retry(self, data: st.DataObject, cancel: bool, copied: bool) -> None:
+    def give_up_and_retry(self, data: st.DataObject, steps: int, cancel: bool, copied: bool) -> None:
         """A whole batch fails under way and is retried; then what was decided on it before comes in, too late."""
-        batch = self._some_batch(data)
+        self.work(steps, [0])
+        self._give_up_and_retry(self._some_batch(data), cancel=cancel, copied=copied)
+
+    def _give_up_and_retry(self, batch: Batch, *, cancel: bool, copied: bool) -> None:
         if cancel:
             self._cancel(batch, end_it=True)
         before = [self._read(job) for job in self.batches[batch.key]]

@@ -14,7 +14,7 @@ from imagejobs.errors import Cause
 from imagejobs.job import Job
 from imagejobs.ledger import Ledger
 from imagejobs.ledger.tables import batches, jobs
-from imagejobs.moves import Move
+from imagejobs.moves import Look, Move
 from imagejobs.states import TRANSITIONS, State
 from tests import desk
 from tests.desk import EXPIRY, NOW, Desk, only
@@ -200,3 +200,60 @@ def test_a_free_copy_is_not_paid_for_by_an_older_decision(at: Desk):
 
     assert [] == at.apply(_again(before))
     assert (State.STORING, 1) == (at.read(before).state, at.read(before).tries_left)
+
+
+# The other moves of the pairs above, and what is no transition but obeys the same guard.
+OTHERS: dict[str, tuple[State, Callable[[Job], Move | Look]]] = {
+    "not sent": (
+        State.SUBMITTING,
+        lambda job: moves.not_sent(job, cause=Cause.TRANSIENT, error="no route", due_at=NOW),
+    ),
+    "proven absent": (State.SUBMITTING, lambda job: moves.proven_absent(job, error="not there", due_at=NOW)),
+    "assumed absent": (State.SUBMITTING, lambda job: moves.assumed_absent(job, due_at=NOW)),
+    **{
+        f"a look at {state}": (state, lambda job: moves.look_again(job, due_at=NOW + 5, error="odd"))
+        for state in (State.SUBMITTING, State.RUNNING, State.STORING)
+    },
+}
+
+
+@pytest.mark.parametrize("state", sorted(State), ids=str)
+@pytest.mark.parametrize("name", OTHERS)
+def test_every_other_move_is_granted_where_it_starts_and_nowhere_else(at: Desk, name: str, state: State):
+    """From the right state, in the right attempt: else it changes nothing."""
+    source, move = OTHERS[name]
+    job = at.job_in(state)
+    before = at.row(job), at.attempts(job), at.batch_of(job)
+    for age in (-1, 1):
+        assert [] == at.apply(move(replace(job, state=source, attempt=job.attempt + age)))
+    if state is not source:
+        assert [] == at.apply(move(replace(job, state=source)))
+    assert before == (at.row(job), at.attempts(job), at.batch_of(job))
+    if state is source:
+        at.apply(move(job))
+        assert before[0] != at.row(job)
+    assert_books_balance(at.ledger)
+
+
+@pytest.mark.parametrize("state", sorted(State), ids=str)
+def test_an_orphan_is_adopted_by_a_queued_job_in_its_attempt_only(at: Desk, state: State):
+    """Any other job has moved on, and has a prediction of its own or wants none."""
+    job = at.job_in(state)
+    before = at.row(job), at.attempts(job)
+    facts = {"prediction_id": f"orphan-{job.id}", "now": NOW, "look_at": NOW}
+    for age in (-1, 1):
+        assert not at.ledger.strays.adopt(replace(job, attempt=job.attempt + age), **facts)
+    assert before == (at.row(job), at.attempts(job))
+
+    assert (state is State.QUEUED) is at.ledger.strays.adopt(job, **facts)
+    assert_books_balance(at.ledger)
+
+
+def test_another_accounts_workers_claim_nothing(at: Desk):
+    """Neither creates nor copies, whatever their messages name."""
+    stranger = Desk(at.ledger)
+    queued, storing = at.job_in(State.QUEUED), at.job_in(State.STORING)
+
+    assert [] == stranger.claim([queued.id])
+    assert [] == at.ledger.jobs.claim_copies([storing.id], account=stranger.account, lease_until=NOW + 90)
+    assert [queued.id] == [job.id for job in at.claim([queued.id])]
