@@ -29,8 +29,7 @@ def test_stopped_between_claim_and_post(paced: Fleet) -> None:
     """For a minute: the others look its creates up and send them; awake, it sends none of them."""
     paced.submit(rows(matrix.jobs()))
     (sleeper,) = paced.start(1)
-    windows.enter(paced, windows.claimed, at_least=2, after_jobs=2)
-    sleeper.send_signal(signal.SIGSTOP)
+    _stop_in(paced, windows.claimed, sleeper, at_least=2)
     stopped_at, answered = time.monotonic(), len(paced.events("create", sleeper))
     paced.start(1)
     paced.reached(lambda _: windows.looked_up(paced, "Absent"), timeout_seconds=120)
@@ -57,8 +56,7 @@ def test_stopped_between_post_and_commit(paced: Fleet) -> None:
     paced.sandbox.faults([{"on": "create", "kind": "delay_after", "seconds": 2.0}])
     paced.submit(rows(matrix.jobs()))
     (sleeper,) = paced.start(1)
-    windows.enter(paced, windows.accepted, at_least=3)
-    sleeper.send_signal(signal.SIGSTOP)
+    _stop_in(paced, windows.accepted, sleeper, at_least=3)
     stopped_at, answered = time.monotonic(), len(paced.events("create", sleeper))
     waiting = paced.batch().counts[State.SUBMITTING]
     paced.sandbox.faults([])
@@ -112,6 +110,27 @@ def test_stopped_while_its_claim_waits_for_the_ledger(tmp_path: Path, redis_url:
             injected=len(list(takewhile(lambda outcome: outcome == "Unsent", outcomes))),
             recovery_seconds=recovered_at - woken_at,
         )
+
+
+def _stop_in(fleet: Fleet, window: windows.Window, worker: subprocess.Popen[bytes], *, at_least: int) -> None:
+    """SIGSTOP with creates in the window, but not in a write: on SQLite, everybody would wait for that to end."""
+    while True:
+        windows.enter(fleet, window, at_least=at_least, after_jobs=2)
+        worker.send_signal(signal.SIGSTOP)
+        if _may_write(fleet):
+            return
+        worker.send_signal(signal.SIGCONT)
+
+
+def _may_write(fleet: Fleet) -> bool:
+    """Whether nobody holds SQLite's write lock, or gives it back within a second."""
+    with closing(sqlite3.connect(fleet.folder / "ledger.sqlite", isolation_level=None, timeout=1.0)) as other:
+        try:
+            other.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+        other.execute("ROLLBACK")
+        return True
 
 
 def _spoke_of(fleet: Fleet, worker: subprocess.Popen[bytes], creates: int) -> None:
