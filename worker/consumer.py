@@ -28,6 +28,7 @@ class PromptConsumer(Consumer):  # type: ignore[misc] # celery ships no types
         for channel in self.connection.transport.channels:
             channel.do_restore = False
             channel.basic_ack = _no_ack
+        self.hub.on_tick.clear()  # kombu leaves one callback a connection behind, and runs them all at every turn
         super().on_connection_error_after_connected(exc)
 
     def ensure_connected(self, conn: Any) -> Any:
