@@ -34,11 +34,15 @@ CONNECTIONS = 64
 PART_BYTES = 16 * 2**20
 """A large file goes in parts of this size, one after another: that much memory, and ten thousand parts make 160 GB."""
 
+SILENT_SECONDS = 15
+"""For each piece that a store sends or takes. Copies may hold every thread of a worker, and for no longer than this
+when a network swallows what it is given; a store that is so slow is asked again."""
+
 _OPTIONS = Config(
     signature_version="s3v4",
     retries={"total_max_attempts": 1},
-    connect_timeout=10,
-    read_timeout=60,
+    connect_timeout=5,
+    read_timeout=SILENT_SECONDS,
     max_pool_connections=CONNECTIONS,
     request_checksum_calculation="when_required",
     response_checksum_validation="when_required",
