@@ -76,12 +76,6 @@ class Views:
         with self._database.read() as connection:
             return connection.execute(waiting).scalar()
 
-    def copies_waiting(self, account: str) -> int:
-        """How many finished predictions have not been copied yet."""
-        mine = select(func.coalesce(func.sum(batches.c.storing), 0)).where(batches.c.account == account)
-        with self._database.read() as connection:
-            return int(connection.execute(mine.where(batches.c.closed_at.is_(None))).scalar_one())
-
     def image_rows(self, batch_id: int) -> Iterator[dict[str, Any]]:
         """One row an image, in the order of the input: everything the manifest says of it."""
         current = and_(attempts.c.job_id == jobs.c.id, attempts.c.number == images.c.attempt)
