@@ -134,6 +134,12 @@ class Views:
         with self._database.read() as connection:
             return [dict(row._mapping) for row in connection.execute(query)]
 
+    def has_row(self, batch_id: int, row_id: str) -> bool:
+        """Whether the batch has a row of that name."""
+        query = select(jobs.c.id).where(jobs.c.batch_id == batch_id, jobs.c.row_id == row_id)
+        with self._database.read() as connection:
+            return connection.execute(query).first() is not None
+
     def input_schema(self, version: str) -> dict[str, Any] | None:
         """A model version's input schema, if it was fetched before. Versions never change, so it never goes stale."""
         with self._database.read() as connection:

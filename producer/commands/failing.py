@@ -14,13 +14,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from imagejobs.job import Batch, FailureGroup
+    from imagejobs.ledger import Ledger
     from producer.control import Retried, RetryPlan
 
 commands = verbs()
 
 
-@commands.command(epilog=examples("failures night", "failures night --json"))
-def failures(batch: BatchKey, as_json: AsJson = False) -> None:
+@commands.command(epilog=examples("failures night", "failures night --json", "failures night --id r7"))
+def failures(
+    batch: BatchKey,
+    *,
+    row: Annotated[str | None, typer.Option("--id", metavar="ID", help="every attempt of this row instead")] = None,
+    as_json: AsJson = False,
+) -> None:
     """Say what failed and why.
 
     By cause: how many, what the provider said, what a retry would do, and the command for just those.
@@ -32,11 +38,24 @@ def failures(batch: BatchKey, as_json: AsJson = False) -> None:
 
     with existing_ledger(read_settings()) as ledger:
         found = find_batch(ledger, batch)
+        if row is not None:
+            _show_attempts(ledger, found, row, as_json=as_json)
+            return
         groups = ledger.steering.groups(found.id, Selection(), now=ledger.database.now())
     if as_json:
         print_json({"batch": found.key, "failures": _facts(found, groups)})
     else:
         screen.out().print(screen.failures_view(found, groups))
+
+
+def _show_attempts(ledger: Ledger, batch: Batch, row: str, *, as_json: bool) -> None:
+    from producer import lineage, screen
+
+    attempts = lineage.attempts_of(ledger, batch, row)
+    if as_json:
+        print_json({"batch": batch.key, "id": row, "attempts": attempts})
+    else:
+        screen.out().print(lineage.view(batch, row, attempts))
 
 
 def _facts(batch: Batch, groups: Sequence[FailureGroup]) -> list[dict[str, Any]]:

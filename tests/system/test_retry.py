@@ -94,6 +94,16 @@ def test_what_must_be_generated_again_is_paid_for_exactly_so_often(tmp_path, red
         retried = fleet.command("retry", "night", "--cause", "input", "--yes")
         batch = fleet.closed()
 
+        again = next(row for row in fleet.ledger.views.job_rows(batch.id) if row["attempt"] == 2)["row_id"]
+        told = json.loads(fleet.command("failures", "night", "--id", again, "--json").stdout)["attempts"]
+        shown = fleet.command("failures", "night", "--id", again)
+        nobody = fleet.command("failures", "night", "--id", "r9999")
+
+        assert [(1, None, "failed"), (2, "retry", "succeeded")] == [
+            (one["attempt"], one["why"], one["outcome"]) for one in told
+        ]
+        assert (0, 2) == (shown.returncode, nobody.returncode)
+        assert all(one["prediction_id"] in shown.stdout for one in told)
         assert 3 == failed.counts[State.FAILED]
         assert 0 == retried.returncode, retried.stderr
         assert 11 == sandbox.stats()["creates_accepted"] == batch.creates_sent
