@@ -61,7 +61,8 @@ class SandboxServer(Server):
 
     def stats(self) -> dict[str, Any]:
         """What it was asked and what it accepted: see `sandbox/stats.py`."""
-        return self._control("GET", "stats")
+        counted: dict[str, Any] = self._control("GET", "stats")
+        return counted
 
     def predictions(self) -> list[dict[str, Any]]:
         """Every accepted prediction, oldest first, with its input even after expiry."""
