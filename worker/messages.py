@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,9 @@ import structlog
 from imagejobs.job import Job
 from imagejobs.ledger import LEDGER_ERRORS
 from imagejobs.queues import BROKER_ERRORS, POLL, STORE, SUBMIT, TEND
+from imagejobs.states import State
 from worker.services import Services
+from worker.stages.store import Copier
 from worker.submitter import Submitter
 from worker.sweeper import Sweeper
 from worker.tender import Tender
@@ -42,14 +45,29 @@ def acts(services: Services, *, threads: int, rested: Callable[[str, float], Non
 
 
 def _copy_all(services: Services, job_ids: list[int]) -> None:
-    lease_until = services.clock.now() + COPY_LEASE_SECONDS + services.settings.read_seconds
+    lease_seconds = COPY_LEASE_SECONDS + services.settings.read_seconds
+    fresh_until, lease_until = services.clock.monotonic() + lease_seconds, services.clock.now() + lease_seconds
+
+    def is_ours(job: Job) -> bool:
+        return services.clock.monotonic() <= fresh_until or _stands(services, job)
+
+    copier = replace(services.copier, is_ours=is_ours)
     for job in services.ledger.jobs.claim_copies(job_ids, account=services.account, lease_until=lease_until):
-        _copy(services, job)
+        _copy(services, copier, job)
 
 
-def _copy(services: Services, job: Job) -> None:
+def _stands(services: Services, job: Job) -> bool:
+    """Whether the job still waits for this very copy. While the ledger cannot tell, nothing is written."""
+    try:
+        (now,) = services.ledger.views.jobs([job.id])
+    except LEDGER_ERRORS:
+        return False
+    return (now.state, now.attempt) == (State.STORING, job.attempt)
+
+
+def _copy(services: Services, copier: Copier, job: Job) -> None:
     with structlog.contextvars.bound_contextvars(batch=job.batch, job_id=job.row_id, prediction_id=job.prediction_id):
-        outcome = services.copier.copy(job)
+        outcome = copier.copy(job)
         services.write([(job, outcome)])
         log.info("copy", outcome=type(outcome).__name__, images=len(getattr(outcome, "images", ())))
 

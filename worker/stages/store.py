@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from imagejobs.clock import Clock
@@ -23,9 +23,17 @@ from worker.stages.record import Record
 OVERTIME_SECONDS = 3600.0  # so long past its hour, an output that is said to be kept and cannot be had is given up
 
 
+class Overtaken(Exception):
+    """The job has gone on without this copy."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copier:
-    """The doors that copying needs, and its limits."""
+    """The doors that copying needs, and its limits. `is_ours` is asked before anything is written.
+
+    Else a process that slept for longer than the outputs live could write the first attempt's image over the one that
+    the ledger has of the second.
+    """
 
     downloader: Downloader
     record: Record
@@ -34,10 +42,17 @@ class Copier:
     dice: Dice
     max_bytes: int
     max_pixels: int
+    is_ours: Callable[[Job], bool] = lambda _: True
 
     def copy(self, job: Job) -> Outcome:
         """Copy all outputs of the job. Failures are retried against the outputs' expiry, not against a count."""
-        return guarded(lambda: self._copy(job), otherwise=lambda error: self._broke(job, error))
+        return guarded(lambda: self._unless_overtaken(job), otherwise=lambda error: self._broke(job, error))
+
+    def _unless_overtaken(self, job: Job) -> Outcome:
+        try:
+            return self._copy(job)
+        except Overtaken:
+            return Wait(after_seconds=0.0, error="this worker slept over its copy")
 
     def _copy(self, job: Job) -> Outcome:
         try:
@@ -67,6 +82,8 @@ class Copier:
         _check_size(job, (checked.width, checked.height))
         digest = hashlib.sha256(data).hexdigest()
         key = image_key(job.batch, job.row_id, index, checked.extension)
+        if not self.is_ours(job):
+            raise Overtaken
         uri = self.store.put(key, data, content_type=checked.content_type, sha256=digest)
         return Image(
             index=index,
