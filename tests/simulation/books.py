@@ -123,7 +123,7 @@ class Books:
         for index, uri, prediction, batch in found:
             key = image_key(batch, row, index, extension_of(uri))
             expected = picture(f"https://out.example/{prediction}/out-{index}.png")
-            if self._store.objects.get(key) != expected:
+            if self._store.objects.get(key) != expected and key not in self._store.late:
                 raise Red(f"{row} succeeded, and {key} is not the image of {prediction}")
 
     def _check_nothing_is_left(self, row: str, attempt: int) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from imagejobs.dispatch import Dispatch
+from imagejobs.edges.dialects import Prediction
+from imagejobs.edges.webhooks import AttemptTag
 from imagejobs.job import Spec
-from imagejobs.ledger import Ledger
+from imagejobs.ledger import LEDGER_ERRORS, Ledger
 from imagejobs.queues import POLL, TEND
 from imagejobs.settings import Settings
 from tests.simulation.books import Books
@@ -19,6 +21,7 @@ from tests.simulation.provider import SimulatedProvider
 from tests.simulation.store import SimulatedDownloader, SimulatedStore
 from tests.simulation.weather import Weather
 from tests.simulation.world import Choices, Fiber, Host, SimulatedClock, World
+from worker.listener import Listener
 from worker.messages import Act, acts
 from worker.pulse import UNHEARD_SECONDS
 from worker.services import Services
@@ -27,6 +30,11 @@ from worker.stages.record import Record
 from worker.stages.store import Copier
 
 THREADS = 4
+_WHERE = {
+    "create": "freeze_post",
+    "fetched": "freeze_copy",
+    "put": "freeze_copy",
+}  # freezes that hurt most, by the door
 
 
 @cache
@@ -60,6 +68,7 @@ class Fleet:
         self.provider = SimulatedProvider(world, weather, settings)
         self.store = SimulatedStore(world, weather)
         self.downloader = SimulatedDownloader(world, weather, self.provider)
+        self.provider.tell = self._hear
         self.books = Books(world, database(), self.provider, self.store)
         self.due: dict[str, int] = {POLL: 0, TEND: 0}
         world.strike, world.offers, world.check = self._strike, self._offers, self.books.check
@@ -116,6 +125,18 @@ class Fleet:
             **doors,
         )
 
+    def _hear(self, tag: AttemptTag, prediction: Prediction) -> None:
+        """A webhook comes in. While the ledger is away the provider is told to come again."""
+        listener = Listener(self._services())
+
+        def act() -> None:
+            try:
+                listener.hear(tag, prediction)
+            except LEDGER_ERRORS:
+                self.world.later(20.0, f"again: webhook of {prediction.id}", partial(self._hear, tag, prediction))
+
+        self.world.start(Host("hook"), act, at=f"hears of {prediction.id}, {prediction.status}")
+
     def _rested(self, sweep: str, seconds: float) -> None:
         """As the pulse's `rest`; how late the pulse is with the next one is the seed's choice."""
         self.broker.call("rest")
@@ -149,10 +170,10 @@ class Fleet:
 
     def _strike(self, fiber: Fiber) -> None:
         """A fiber is about to go on from its door: its process may die or freeze here."""
-        at_post = fiber.at.startswith("create (")
+        kind = _WHERE.get(fiber.at.partition(" ")[0], "freeze")
         if self.weather.strikes("crash"):
             self.crash(fiber.host)
-        elif self.weather.strikes("freeze_post" if at_post else "freeze"):
+        elif self.weather.strikes(kind):
             self.freeze(fiber.host, self.choices.between("frozen", 3.0, 400.0))
 
     def crash(self, host: Host) -> None:

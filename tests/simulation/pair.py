@@ -31,6 +31,8 @@ class Plan:
     freeze_at: int | None = None
     freeze_seconds: float = 0.0
     is_lost: bool = False
+    freeze_on: str | None = None  # the first door of that name
+    is_gone: bool = False  # the output can be fetched once, and then no more
 
 
 class Straight(Choices):
@@ -57,6 +59,8 @@ class Planned(Weather):
     def strikes(self, name: str) -> bool:
         if name == "message_doubled":
             return True
+        if name == "output_gone" and self.plan.is_gone:
+            return self._hit(name) == 2
         return name == "create_lost" and self.plan.is_lost and not self.hits.get(name) and bool(self._hit(name))
 
     def _hit(self, name: str) -> int:
@@ -69,6 +73,7 @@ class Pair(Fleet):
 
     plan: Plan
     doors = 0
+    named = False
 
     def _strike(self, fiber: Fiber) -> None:
         if fiber.host.name != "w1":
@@ -76,11 +81,17 @@ class Pair(Fleet):
         self.doors += 1
         if self.doors == self.plan.crash_at:
             self.crash(fiber.host)
-        elif self.doors == self.plan.freeze_at:
+        elif self.doors == self.plan.freeze_at or self._is_named(fiber):
             self.freeze(fiber.host, self.plan.freeze_seconds)
 
+    def _is_named(self, fiber: Fiber) -> bool:
+        named, self.named = self.named, self.named or fiber.at.split(" ")[0] == self.plan.freeze_on
+        return self.named and not named
 
-_SETTINGS = Settings.read({"IMAGEJOBS_READ_SECONDS": "5", "IMAGEJOBS_SETTLE_SECONDS": "3"})
+
+_SETTINGS = Settings.read(
+    {"IMAGEJOBS_READ_SECONDS": "5", "IMAGEJOBS_SETTLE_SECONDS": "3", "IMAGEJOBS_KEEP_SECONDS": "100"}
+)
 
 
 def explore(plan: Plan) -> tuple[Result, int]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import structlog
 
 from imagejobs.edges.dialects import Page, Prediction
 from imagejobs.edges.provider import NotListed
+from imagejobs.edges.webhooks import AttemptTag, read_tag
 from imagejobs.edges.wire import CONNECT_SECONDS, SEND_SECONDS
 from imagejobs.errors import Cause, NotSent, OutcomeUnknown, Permanent, Refused, Throttled, Transient
 from imagejobs.settings import Settings
@@ -38,6 +39,7 @@ class Made:
     shown_at: float
     keep_seconds: float
     outputs: int
+    tag: AttemptTag | None = None  # what its webhook names
     excuse: str | None = None  # why it may be unknown for a while: sent late, or shown late
     gone_at: float | None = None
     canceled_at: float | None = None
@@ -77,6 +79,7 @@ class Post:
     input: Mapping[str, Any]
     sender: tuple[str, int]
     cancel_after_seconds: float
+    webhook: str | None
     limit: float  # when it should have arrived at the latest, for what the ledger may conclude
     answer: Prediction | Exception | None = None
 
@@ -94,6 +97,7 @@ class SimulatedProvider:
     has_list: bool = True
     refuses_until: float = 0.0
     made: list[Made] = field(default_factory=list)
+    tell: Callable[[AttemptTag, Prediction], None] | None = None  # what hears its webhooks
     sending: Any = None  # asked at every POST: the invariants' own look at it
 
     def create(
@@ -112,13 +116,13 @@ class SimulatedProvider:
         if self.weather.strikes("create_refused"):
             raise NotSent("connection refused")
         limit = intended + 5.0 + CONNECT_SECONDS + SEND_SECONDS
-        post = Post(version, input, sender, cancel_after_seconds, limit)
+        post = Post(version, input, sender, cancel_after_seconds, webhook, limit)
         choices, slow = self.weather.choices, self.weather.strikes("create_slow")
         on_its_way = choices.between("arrives", 0.0, SEND_SECONDS if slow else 0.3)
         answered = on_its_way + choices.between("answers", 0.0, self.settings.read_seconds if slow else 0.3)
         self.world.later(on_its_way, f"arrives {sender}", lambda: self._arrive(post))
         began = self.world.now
-        self.world.pause("create answered", answered)
+        self.world.pause("answered", answered)
         has_slept = self.world.now - began > on_its_way + self.settings.read_seconds + SEND_SECONDS
         if has_slept and choices.chance("timed out", 0.5):
             raise OutcomeUnknown("the reply dragged on")
@@ -138,6 +142,7 @@ class SimulatedProvider:
         made = self._make(post)
         self.made.append(made)
         self.world.note(f"accepted {made.id} of {post.sender}, {made.fate}")
+        self._tell_of(made)
         lost = self.weather.strikes("create_lost")
         post.answer = OutcomeUnknown("no reply") if lost else self._show(made, in_list=False)
 
@@ -174,8 +179,23 @@ class SimulatedProvider:
             shown_at=world.now + lag,
             keep_seconds=self.settings.keep_seconds,
             outputs=int(post.input.get("num_outputs", 1)),
+            tag=read_tag(post.webhook),
             excuse=excuse,
         )
+
+    def _tell_of(self, made: Made) -> None:
+        """Webhooks, at its start and at its end: some lost, some twice, some late, and so in any order."""
+        if made.tag is None or self.tell is None:
+            return
+        for seconds in (0.0, made.end[0] - self.world.now):
+            self.world.later(seconds, "", lambda: self._tell(made))
+
+    def _tell(self, made: Made) -> None:
+        said, choices = self._show(made, in_list=False), self.weather.choices
+        for _ in range(1 + self.weather.strikes("webhook_doubled")):
+            delay = choices.between("told", 0.0, 60.0 if self.weather.strikes("webhook_late") else 1.0)
+            if not self.weather.strikes("webhook_lost") and made.tag is not None and self.tell is not None:
+                self.world.later(delay, f"webhook of {made.id}", partial(self.tell, made.tag, said))
 
     def get(self, prediction_id: str) -> Prediction:
         """One prediction."""
@@ -233,6 +253,7 @@ class SimulatedProvider:
             deadline=EPOCH + made.deadline + self.skew,
             predict_time_s=at - made.runs_at if is_over else None,
             data_removed=is_over and not is_kept,
+            tag=made.tag,
         )
 
 

@@ -72,10 +72,13 @@ def _settings(choices: Choices) -> Settings:
         "REPLICATE_API_TOKEN": "r8_simulated",
         "IMAGEJOBS_READ_SECONDS": ("10", "30")[choices.pick("read", 2)],
         "IMAGEJOBS_SETTLE_SECONDS": ("3", "10")[choices.pick("settle", 2)],
-        "IMAGEJOBS_KEEP_SECONDS": ("300", "3600")[choices.pick("keep", 2)],
+        "IMAGEJOBS_KEEP_SECONDS": ("60", "300", "3600")[choices.pick("keep", 3)],
         "IMAGEJOBS_JOB_SECONDS": ("60", "300")[choices.pick("limit", 2)],
         "IMAGEJOBS_CREATES_PER_MINUTE": ("120", "600")[choices.pick("pace", 2)],
+        "IMAGEJOBS_ON_UNKNOWN": ("hold", "resubmit")[choices.pick("on unknown", 2)],
     }
+    if choices.chance("webhooks", 0.3):
+        environ["IMAGEJOBS_WEBHOOK_URL"] = "https://hooks.example/in"
     return _read_settings(tuple(environ.items()))
 
 
@@ -90,6 +93,7 @@ def _play(fleet: Fleet) -> None:
     fleet.provider.page = 2 + choices.pick("page", 12)
     fleet.provider.skew = choices.between("skew", -300.0, 300.0) if choices.chance("skewed", 0.3) else 0.0
     fleet.provider.shows_versions = not choices.chance("versionless", 0.2)
+    fleet.provider.has_list = not choices.chance("listless", 0.1)
     fleet.add_batch("first", specs("first", choices))
     for _ in range(2 + choices.pick("workers", 3)):
         fleet.start_worker()

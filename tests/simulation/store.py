@@ -13,6 +13,8 @@ from tests.simulation.provider import SimulatedProvider, picture
 from tests.simulation.weather import Weather
 from tests.simulation.world import World
 
+ON_ITS_WAY_SECONDS = 60.0  # a write that takes longer was frozen in the middle: only `verify` can tell then
+
 
 @dataclass
 class SimulatedDownloader:
@@ -33,6 +35,7 @@ class SimulatedDownloader:
         if self.weather.strikes("download_fails"):
             raise Transient("503", cause=Cause.DOWNLOAD)
         data = picture(url)
+        self.world.pause(f"fetched {url[20:]}")
         return data[: len(data) // 2] if self.weather.strikes("download_cut") else data
 
 
@@ -44,10 +47,14 @@ class SimulatedStore:
     weather: Weather
     refuses_until: float = 0.0
     objects: dict[str, bytes] = field(default_factory=dict)
+    late: set[str] = field(default_factory=set)  # written by somebody who slept between the last check and the write
 
     def put(self, key: str, data: bytes, *, content_type: str, sha256: str) -> str:
         """Whole or not at all."""
+        began = self.world.now
         self._call(f"put {key}")
+        if self.world.now - began > ON_ITS_WAY_SECONDS:
+            self.late.add(key)
         self.objects[key] = data
         if self.weather.strikes("store_unheard"):
             raise Transient("timed out", cause=Cause.STORAGE)

@@ -41,6 +41,13 @@ def test_a_crash_after_a_freeze_costs_nothing():
     assert [] == broken(islice(every_pair(stride=211), 60))
 
 
+def test_a_copy_that_slept_over_its_hour_does_not_write_over_the_next_one():
+    """Meanwhile the output expired, and the job was generated again, and stored: by the second worker."""
+    result, _ = explore(Plan(freeze_on="fetched", freeze_seconds=300.0, is_gone=True))
+
+    assert (None, 2) == (result.red, result.accepted)
+
+
 def broken(plans: Iterable[Plan]) -> list[tuple[Plan, str | None]]:
     """Those of the plans that break an invariant, and which."""
     results = [(plan, explore(plan)[0].red) for plan in plans]

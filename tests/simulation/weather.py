@@ -12,9 +12,10 @@ from tests.simulation.world import Choices
 
 # Probabilities: of the process's faults at each door that a fiber passes, of all others at each call.
 WORST = {
-    "crash": 0.006,
-    "freeze": 0.003,
-    "freeze_post": 0.1,  # between the look at the clock and the POST's leaving
+    "crash": 0.01,
+    "freeze": 0.006,
+    "freeze_post": 0.15,  # between the look at the clock and the POST's leaving
+    "freeze_copy": 0.05,  # while it copies
     "message_lost": 0.15,
     "message_doubled": 0.25,
     "message_delayed": 0.15,
@@ -35,6 +36,9 @@ WORST = {
     "list_slow": 0.2,
     "list_lags": 0.3,  # for longer than promised
     "look_fails": 0.2,
+    "webhook_lost": 0.3,
+    "webhook_doubled": 0.3,
+    "webhook_late": 0.3,
     "download_fails": 0.15,
     "download_cut": 0.15,
     "output_gone": 0.1,
