@@ -43,7 +43,7 @@ sim: .venv/.test  ## the real code under a seeded scheduler: SEEDS=5000 runs tha
 	$(BIN)/python -m tests.simulation $(if $(EXPLORE),--explore,$(if $(SEED),--seed $(SEED),--seeds $(SEEDS) $(if $(FIRST),--first $(FIRST),--fresh)))
 
 SECONDS ?= 600
-fuzz: export FUZZ_SCALE ?= 20
+fuzz: export FUZZ_SCALE ?= 5
 fuzz: .venv/.test  ## new mutants of everything that others send, and the ledger at random, for about SECONDS=600
 	@until=$$(($$(date +%s) + $(SECONDS))); while [ $$(date +%s) -lt $$until ]; do \
 	  $(BIN)/pytest -q tests/fuzz tests/edges/test_ledger_machine.py || exit 1; done
