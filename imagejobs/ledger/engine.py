@@ -16,14 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import StaticPool
 
 from imagejobs.errors import BadSetting
 from imagejobs.ledger.postgres import open_postgres
 
-LEDGER_ERRORS = (OperationalError, InterfaceError, PoolTimeoutError)  # the database is away or busy: it will be back
+# The database is away or busy: it will be back. PostgreSQL's InternalErrors are about the transaction: ended by the
+# server since its process slept in it, or refused by a standby that is not the primary yet.
+LEDGER_ERRORS = (OperationalError, InterfaceError, InternalError, PoolTimeoutError)
 SCHEMA = "0001"  # the newest migration; a test holds it against the folder
 LONGEST_REPLY_SECONDS = 900.0  # of PostgreSQL's: a migration, or a retry of a million jobs
 BUSY_SECONDS = 30  # how long a write waits for another process's; longer than any transaction of ours

@@ -15,6 +15,7 @@ from psycopg.pq import TransactionStatus
 from sqlalchemy import Engine, create_engine, event
 
 CONNECT_SECONDS = 10
+IDLE_SECONDS = 30  # a process that is stopped in mid-transaction must not keep its locks, and so everybody, for longer
 _CONNECT = {
     "connect_timeout": CONNECT_SECONDS,
     # A dead host: 3 keepalive probes, 5 s apart, after 10 s.
@@ -58,6 +59,8 @@ def open_postgres(url: str, *, reply_seconds: Callable[[], float]) -> Engine:
     def connect(_dialect: object, _record: object, args: Any, kwargs: Any) -> BoundedConnection:
         connection = BoundedConnection.connect(*args, **kwargs)
         connection.reply_seconds = reply_seconds
+        connection.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'".encode())
+        connection.commit()
         return connection
 
     event.listen(engine, "do_connect", connect)
