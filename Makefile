@@ -25,8 +25,9 @@ install: .venv/.runtime  ## the locked environment and the imagejobs command, in
 run: .venv/.runtime  ## the main job: examples/night.jsonl against the stand-in provider
 	$(BIN)/imagejobs run examples/night.jsonl --sandbox
 
-test: .venv/.test  ## every test: unit, edges (real servers), system (real processes)
+test: .venv/.test  ## every test: unit, edges (real servers), system (real processes), simulation
 	$(BIN)/pytest --cov --cov-report=term
+	$(BIN)/pytest tests/simulation
 
 lint: .venv/.test  ## format, lint, types, and who may import whom
 	$(BIN)/ruff format --check .
