@@ -44,6 +44,7 @@ from imagejobs.edges.dialects import (
 from imagejobs.edges.fields import excerpt, line, read_http_date, read_json, write_time
 from imagejobs.edges.masking import Mask
 from imagejobs.edges.objections import Objection, read_objection
+from imagejobs.edges.replies import host_of, is_absent, is_page, is_stumble, is_success
 from imagejobs.errors import BadSetting, Cause, NotSent, OutcomeUnknown, Permanent, Refused, Throttled, Transient
 from imagejobs.settings import Settings
 
@@ -119,10 +120,10 @@ class Provider:
             reply = self._call("POST", "/predictions", body=body, headers=headers)
         except wire.NoReply as error:
             raise OutcomeUnknown(f"no reply to the create: {error}") from None
-        if not _is_success(reply):
+        if not is_success(reply):
             self._refuse_create(reply)
         if (created := read_created(self._value(reply))) is None:
-            hint = " (a web page: is REPLICATE_BASE_URL right?)" if _is_page(reply) else ""
+            hint = " (a web page: is REPLICATE_BASE_URL right?)" if is_page(reply) else ""
             raise OutcomeUnknown(
                 f"the create was answered {reply.status} with nothing usable{hint}: {self._seen(reply)}"
             )
@@ -146,7 +147,7 @@ class Provider:
     def cancel(self, prediction_id: str) -> Prediction | None:
         """Ask for an end; harmless to repeat. None: the provider would not, or cannot; `get` tells how it stands."""
         reply = self._read("POST", f"{_path(prediction_id)}/cancel")
-        return read_prediction(self._value(reply)) if _is_success(reply) else None
+        return read_prediction(self._value(reply)) if is_success(reply) else None
 
     def list(self, *, created_after: float, cursor: str | None = None) -> Page:
         """One page of the account's predictions since a moment of our clock (inclusive), newest first.
@@ -157,7 +158,7 @@ class Provider:
         reply = self._read("GET", "/predictions", query=_since(created_after + assumed, cursor))
         if abs(self._clock_ahead - assumed) > CLOCK_TOLERANCE_SECONDS and not cursor:
             reply = self._read("GET", "/predictions", query=_since(created_after + self._clock_ahead))
-        if _is_absent(reply):
+        if is_absent(reply):
             raise NotListed(f"{self._host} has no list of predictions")
         self._expect_success(reply)
         if (page := read_page(read_json(self._mask.plainly(reply.body)))) is None:
@@ -171,7 +172,7 @@ class Provider:
         path = f"/models/{named['owner']}/{named['model']}"
         digest = named["digest"]
         reply = self._read("GET", f"{path}/versions/{digest}" if digest else path)
-        if _is_absent(reply):
+        if is_absent(reply):
             return None
         self._expect_success(reply)
         value = read_json(reply.body)
@@ -180,7 +181,7 @@ class Provider:
     def webhook_secret(self) -> str | None:
         """What the provider signs webhooks with; None where it has none."""
         reply = self._read("GET", "/webhooks/default/secret")
-        if _is_absent(reply):
+        if is_absent(reply):
             return None
         self._expect_success(reply)
         value = read_json(reply.body)
@@ -189,14 +190,14 @@ class Provider:
     def check_account(self) -> AccountCheck:
         """Whether the token is accepted, asked at no cost: by the account, else by the list. Raises Refused if not."""
         reply = self._read("GET", "/account")
-        if _is_absent(reply):
+        if is_absent(reply):
             reply = self._read("GET", "/predictions", query=_since(self._clock.now()))
-        if not _is_absent(reply):
+        if not is_absent(reply):
             self._expect_success(reply)
         value = read_json(reply.body)
         name = line(value.get("username")) if isinstance(value, dict) else None
         server_time = read_http_date(reply.headers.get("Date"))
-        return AccountCheck(checked=not _is_absent(reply), name=name, server_time=server_time)
+        return AccountCheck(checked=not is_absent(reply), name=name, server_time=server_time)
 
     def _call(
         self,
@@ -230,18 +231,18 @@ class Provider:
             reply = self._call(method, path, query=query)
         except (wire.NoReply, NotSent) as error:
             raise Transient(f"no reply: {error}") from None
-        if _is_success(reply):
+        if is_success(reply):
             if reply.broken:
                 raise Transient(reply.broken)
             return reply
         self._refuse_account(reply)
-        if _is_stumble(reply) and reply.status != 501:
+        if is_stumble(reply) and reply.status != 501:
             raise Transient(self._words(reply), after_seconds=self._objection(reply).after_seconds)
         return reply
 
     def _refuse_create(self, reply: wire.Reply) -> NoReturn:
         self._refuse_account(reply)
-        if _is_stumble(reply):
+        if is_stumble(reply):
             raise OutcomeUnknown(self._words(reply))
         self._refuse_address(reply)
         raise Permanent(self._words(reply), cause=Cause.INPUT)
@@ -254,7 +255,7 @@ class Provider:
     def _refuse_account(self, reply: wire.Reply) -> None:
         """What pauses or slows the whole account, whatever was asked."""
         if 300 <= reply.status < 400:
-            host = _host_of(reply.headers.get("Location", ""))
+            host = host_of(reply.headers.get("Location", ""))
             raise Refused(f"{self._host} redirects to {host}: set REPLICATE_BASE_URL to where the API really is")
         objection = self._objection(reply)
         if reply.status in (401, 402, 403) or (reply.status == 429 and objection.is_quota):
@@ -263,7 +264,7 @@ class Provider:
             raise Throttled(self._words(reply), after_seconds=objection.after_seconds)
 
     def _expect_success(self, reply: wire.Reply) -> None:
-        if not _is_success(reply):
+        if not is_success(reply):
             raise Permanent(self._words(reply), cause=Cause.UNKNOWN)
 
     def _words(self, reply: wire.Reply) -> str:
@@ -282,37 +283,9 @@ class Provider:
         return read_json(self._mask.thoroughly(reply.body))
 
 
-def _is_success(reply: wire.Reply) -> bool:
-    return 200 <= reply.status < 300
-
-
-def _is_stumble(reply: wire.Reply) -> bool:
-    return reply.status == 408 or not 200 <= reply.status < 500
-
-
-def _is_page(reply: wire.Reply) -> bool:
-    """Made for a browser, not for us."""
-    return reply.headers.get("Content-Type", "").startswith("text/html")
-
-
-def _is_absent(reply: wire.Reply) -> bool:
-    """No such address: by status, or by a 200 with the front page.
-
-    new-api serves its page for every path it does not know (github.com/QuantumNous/new-api router/web-router.go).
-    """
-    return reply.status in (404, 405, 410, 501) or (_is_success(reply) and _is_page(reply))
-
-
 def _since(moment: float, cursor: str | None = None) -> dict[str, str]:
     return {"created_after": write_time(moment)} | ({"cursor": cursor} if cursor else {})
 
 
 def _path(prediction_id: str) -> str:
     return f"/predictions/{quote(prediction_id, safe='')}"
-
-
-def _host_of(address: str) -> str:
-    try:
-        return urlsplit(address).netloc.rpartition("@")[2] or "another path"
-    except ValueError:
-        return "nowhere"
