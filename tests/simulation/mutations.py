@@ -9,10 +9,11 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("imagejobs", "worker", "producer", "tests/simulation")
+COPIED = ("imagejobs", "worker", "producer", "tests/simulation", "tests/ledger_books.py")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +86,9 @@ MUTATIONS = {
 
 def run_mutated(mutation: Mutation, folder: Path, *, seeds: int) -> subprocess.CompletedProcess[str]:
     """Run that many seeds, or up to the first that breaks, on a copy of the packages without the rule."""
-    for package in PACKAGES:
-        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in COPIED:
+        copy = partial(shutil.copytree, ignore=shutil.ignore_patterns("__pycache__"))
+        (copy if (ROOT / path).is_dir() else shutil.copy)(ROOT / path, folder / path)
     file = folder / mutation.file
     source = file.read_text(encoding="utf-8")
     assert source.count(mutation.rule) == 1, f"{mutation.file} no longer has the rule as it is written here"

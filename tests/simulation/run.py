@@ -13,6 +13,7 @@ import structlog
 
 from imagejobs.queues import IN_ORDER, POLL, TEND
 from imagejobs.settings import Settings
+from tests.ledger_books import assert_books_balance
 from tests.simulation.fleet import Fleet
 from tests.simulation.people import User, specs
 from tests.simulation.weather import Weather
@@ -113,6 +114,10 @@ def to_the_end(fleet: Fleet, at_most: float) -> None:
         if world.now > at_most or world.steps > MOST_STEPS:
             raise Red(f"not done after {world.now:.0f} s and {world.steps} steps: {fleet.books.left()}")
     fleet.books.check_end()
+    try:
+        assert_books_balance(fleet.ledger)
+    except AssertionError as strange:
+        raise Red(f"the books do not balance: {strange}") from None
 
 
 def _schedule(fleet: Fleet, troubles: float) -> int:
