@@ -128,7 +128,7 @@ def failure_hint(batch: Batch) -> list[Text]:
 
 def batches_table(batches: Sequence[Batch], *, now: float) -> RenderableType:
     """All batches, the newest first."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     for name in ("batch", "", "total", "done", "failed", "in flight", "queued", "images"):
         table.add_column(name, justify="left" if name in ("batch", "") else "right", no_wrap=True)
     for batch in batches:
