@@ -75,6 +75,12 @@ MUTATIONS = {
         instead="            look_at = now\n",
         symptom="nobody knows of it any more",
     ),
+    "orphans are searched for": Mutation(
+        file="worker/strays.py",
+        rule="            if jobs and prediction.id not in known and not _match(unsettled, prediction):\n",
+        instead="            if False:\n",
+        symptom="unknown [('p",
+    ),
     "a copy's move is guarded by its attempt": Mutation(
         file="imagejobs/ledger/transitions.py",
         rule="        if self.standing.get(move.job_id) != starts_at:\n",

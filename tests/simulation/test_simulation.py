@@ -33,7 +33,7 @@ def test_a_crash_anywhere_costs_nothing():
 
 def test_a_freeze_anywhere_costs_nothing():
     """One worker sleeps at a door, and the other goes on alone. A part of them; `make sim EXPLORE=1` tries all."""
-    assert [] == broken(islice(every_freeze(), None, None, 7))
+    assert [] == broken(islice(every_freeze(), None, None, 11))
 
 
 def test_a_crash_after_a_freeze_costs_nothing():
