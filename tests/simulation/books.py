@@ -5,12 +5,14 @@ They are read from the outside: the database's rows by plain SQL, the provider's
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from imagejobs.job import canonical_json
-from imagejobs.layout import MARKER, extension_of, file_key, image_key
+from imagejobs.layout import MARKER, extension_of, file_key, image_key, part_key
 from imagejobs.states import FINAL, TRANSITIONS, State
 from tests.simulation.database import SimulatedDatabase
 from tests.simulation.provider import Made, SimulatedProvider, picture
@@ -228,7 +230,28 @@ class Books:
                 stored += outputs
             if stored > images:
                 raise Red(f"{key} counts {images} images, {stored} were asked for by what succeeded")
+            self._check_files(batch, key, images)
         self._check_payments()
+
+    def _check_files(self, batch: int, key: str, images: int) -> None:
+        """The marker says what the ledger says, and the manifest names what is in the store."""
+        objects = self._store.objects
+        if self._store.late & {file_key(key, MARKER), part_key(key, 0, "jsonl")}:
+            return  # a closer that slept in the middle of a write, and may have died before it could mend that
+        marker = json.loads(objects[file_key(key, MARKER)])
+        query = f"SELECT {COUNTED} FROM batches WHERE id = ?"  # noqa: S608 - our own names
+        counts = dict(zip(map(str, State), self._database.raw.execute(query, (batch,)).fetchone(), strict=True))
+        said = {name: marker[name] for name in counts}
+        if (said, marker["images"]) != (counts, images):
+            raise Red(f"the marker of {key} says {marker}, the ledger {counts} and {images} images")
+        rows = [json.loads(line) for line in objects[part_key(key, 0, "jsonl")].splitlines()]
+        for row in rows:
+            place = image_key(key, row["id"], row["index"], extension_of(row["uri"]))
+            digest = hashlib.sha256(objects.get(place, b"")).hexdigest()
+            if digest != row["sha256"] and place not in self._store.late:
+                raise Red(f"the manifest of {key} names another {place} than the store has")
+        if len(rows) != images:
+            raise Red(f"the manifest of {key} has {len(rows)} rows for {images} images")
 
     def _check_payments(self) -> None:
         """Accepted creates are the jobs' own, counted retries, and counted orphans; each retry has a reason."""
