@@ -78,9 +78,7 @@ def _work(fleet: Fleet, mischief: Mischief, *, until: float) -> None:
     while time.monotonic() < until:
         if time.monotonic() >= next_batch_at:
             number, next_batch_at = number + 1, time.monotonic() + 60
-            fleet.submit(
-                [{**row, "prompt": f"{row['prompt']} of night {number}"} for row in _rows()], batch=f"n{number}"
-            )
+            fleet.submit(_rows(number), batch=f"n{number}")
         mischief.strike()
         _assert_counts_sum(fleet)
         time.sleep(BETWEEN_SECONDS)  # the pace of the mischief, not a wait for anything
