@@ -5,6 +5,7 @@ from __future__ import annotations
 import structlog
 
 from imagejobs.errors import Permanent, Refused, Throttled, Transient
+from imagejobs.queues import BROKER_ERRORS
 from worker.services import Services
 
 AHEAD_SECONDS = 2.0  # a place farther off than this is left to the next sweep
@@ -30,10 +31,10 @@ class Calls:
 
     def cancel(self, prediction_id: str) -> None:
         """Ask the provider to end a prediction. What comes of that is read at the next look."""
-        if not self.may_call():
-            return
         try:
+            if not self.may_call():
+                return
             self._services.provider.cancel(prediction_id)
             log.info("cancel_asked", prediction_id=prediction_id)
-        except (Transient, Throttled, Refused, Permanent) as error:
+        except (Transient, Throttled, Refused, Permanent, *BROKER_ERRORS) as error:
             log.warning("cancel_failed", prediction_id=prediction_id, error=str(error))
