@@ -19,6 +19,7 @@ from tests.faults import matrix, windows
 from tests.servers.sandbox import SandboxServer
 from tests.servers.waiting import eventually
 from tests.system.fleet import Fleet, rows
+from worker.stages.submit import POST_WITHIN_SECONDS
 
 # 5 to send, 5 to connect, 10 to transmit, 3 to read, 1 for the list to settle: see the submitter.
 RESOLVE_SECONDS = 24.0
@@ -83,20 +84,18 @@ def test_stopped_between_post_and_commit(paced: Fleet) -> None:
 
 def test_stopped_while_its_claim_waits_for_the_ledger(tmp_path: Path, redis_url: str, sandbox: SandboxServer) -> None:
     """A claim that is granted late is no fresh one: others may look its creates up already, so none of them is sent."""
-    sandbox.faults([{"on": "create", "kind": "delay", "seconds": 8.0, "count": 8}])
-    with Fleet(tmp_path, sandbox=sandbox, redis_url=redis_url, IMAGEJOBS_READ_SECONDS="10") as fleet:
+    with Fleet(tmp_path, sandbox=sandbox, redis_url=redis_url) as fleet:
+        (sleeper,) = fleet.start(1)
+        eventually(lambda: _has_begun(fleet), timeout_seconds=60, what="it works, and has nothing to do")
+        _stop_idle(fleet, sleeper)
         fleet.submit(rows(matrix.jobs()))
-        sent_for = _messages(fleet)
         with _ledger_locked(fleet):
-            (sleeper,) = fleet.start(1)
-            eventually(
-                lambda: sent_for - _messages(fleet) >= min(sent_for, 5), timeout_seconds=60, what="messages taken"
-            )
-            time.sleep(0.5)  # from the queue to the ledger's door
+            sleeper.send_signal(signal.SIGCONT)
+            eventually(lambda: _taken(fleet) >= 3, timeout_seconds=20, what="submit messages taken")
+            time.sleep(1.0)  # from the queue to the ledger's door, where nobody can see who waits
             sleeper.send_signal(signal.SIGSTOP)
-        fleet.start(1)
-        time.sleep(RESOLVE_SECONDS + 7 + 2)  # the nap: an intent of its beginning is due to be looked up at its end
-        sleeper.send_signal(signal.SIGCONT)
+            time.sleep(POST_WITHIN_SECONDS + 2)  # the nap
+            sleeper.send_signal(signal.SIGCONT)
         woken_at = time.monotonic()
         fleet.reached(lambda batch: windows.beyond(batch) > 0, timeout_seconds=120)
         recovered_at = time.monotonic()
@@ -110,6 +109,20 @@ def test_stopped_while_its_claim_waits_for_the_ledger(tmp_path: Path, redis_url:
             injected=len(list(takewhile(lambda outcome: outcome == "Unsent", outcomes))),
             recovery_seconds=recovered_at - woken_at,
         )
+
+
+def _has_begun(fleet: Fleet) -> bool:
+    """A worker that connects doubts what was sent before; it has sent all anew once this key is back."""
+    with redis.Redis.from_url(fleet.environ["REDIS_URL"]) as server:
+        return bool(server.exists(key_prefix(fleet.settings.account_name) + "epoch"))
+
+
+def _stop_idle(fleet: Fleet, worker: subprocess.Popen[bytes]) -> None:
+    """SIGSTOP, but not in a write: on SQLite, everybody would wait for that to end."""
+    worker.send_signal(signal.SIGSTOP)
+    while not _may_write(fleet):
+        worker.send_signal(signal.SIGCONT)
+        worker.send_signal(signal.SIGSTOP)
 
 
 def _stop_in(fleet: Fleet, window: windows.Window, worker: subprocess.Popen[bytes], *, at_least: int) -> None:
@@ -140,10 +153,11 @@ def _spoke_of(fleet: Fleet, worker: subprocess.Popen[bytes], creates: int) -> No
     )
 
 
-def _messages(fleet: Fleet) -> int:
-    """How many messages wait on the submit queue."""
+def _taken(fleet: Fleet) -> int:
+    """How many submit messages workers have in hand."""
     with redis.Redis.from_url(fleet.environ["REDIS_URL"]) as server:
-        return int(server.llen(key_prefix(fleet.settings.account_name) + SUBMIT))
+        in_hand: list[bytes] = server.hvals(key_prefix(fleet.settings.account_name) + "unacked")
+    return sum(SUBMIT.encode() in message for message in in_hand)
 
 
 @contextmanager
