@@ -100,6 +100,7 @@ def _proven(fleet: Fleet, done: Counter[str], *, minutes: float, recovery_second
     stats, batches = fleet.sandbox.stats(), fleet.ledger.batches.all()
     total = sum(batch.total for batch in batches)
     paid_retries = stats["predictions"].get("failed", 0)
+    orphans = sum(batch.orphans for batch in batches)
     print("acts:", dict(done), "provider:", stats)  # noqa: T201 - part of the proof
     matrix.keep(
         matrix.Row(
@@ -108,9 +109,10 @@ def _proven(fleet: Fleet, done: Counter[str], *, minutes: float, recovery_second
             injected=sum(done.values()),
             accepted=stats["creates_accepted"],
             paid_retries=paid_retries,
+            orphans=orphans,
             failed=_sum(batches, State.FAILED),
             stored=sum(count_intact(fleet, batch) for batch in batches),
-            duplicates=stats["creates_accepted"] - total - paid_retries,
+            duplicates=stats["creates_accepted"] - total - paid_retries - orphans,
             lost=total - _sum(batches, State.SUCCEEDED),
             recovery_seconds=round(recovery_seconds, 1),
             test="make soak",
@@ -119,7 +121,7 @@ def _proven(fleet: Fleet, done: Counter[str], *, minutes: float, recovery_second
 
     assert_books_balance(fleet.ledger)
     assert (total, total) == (_sum(batches, State.SUCCEEDED), sum(batch.images for batch in batches))
-    assert total + paid_retries == stats["creates_accepted"]
+    assert total + paid_retries + orphans == stats["creates_accepted"]
 
 
 def _sum(batches: list[Batch], state: State) -> int:
