@@ -11,6 +11,7 @@ import pytest
 from tests.faults import matrix
 from tests.servers.postgres import PostgresServer
 from tests.servers.sandbox import SandboxServer
+from tests.servers.waiting import eventually
 from tests.servers.wall_clock import ahead
 from tests.system.fleet import Fleet, rows
 
@@ -27,10 +28,12 @@ def test_hosts_five_minutes_apart_on_both_sides(
     """One host is five minutes ahead, another five behind: intents are dated by the database that they share."""
     sandbox.faults(LOST_REPLIES)
     url = postgres_server.create_database()
-    with Fleet(tmp_path, sandbox=sandbox, redis_url=redis_url, DATABASE_URL=url) as fleet:
-        fleet.submit(rows(matrix.jobs()))
+    paced = {"IMAGEJOBS_CREATES_PER_MINUTE": "600"}  # one job a message: each host gets its share
+    with Fleet(tmp_path, sandbox=sandbox, redis_url=redis_url, DATABASE_URL=url, **paced) as fleet:
         for seconds in (OFF_SECONDS, -OFF_SECONDS):
             fleet.start(1, **ahead(seconds))
+        eventually(lambda: all(map(fleet.is_up, fleet.workers)), timeout_seconds=60, what="both work")
+        fleet.submit(rows(matrix.jobs()))
         batch = matrix.finished(fleet)
 
         assert [OFF_SECONDS, -OFF_SECONDS] == [clock_of(fleet, number) for number in (0, 1)]
