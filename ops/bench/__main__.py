@@ -6,19 +6,13 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ops.bench import idle, page
-from ops.bench.anatomy import dissect
-from ops.bench.contestants import CONTESTANTS, MAIN, ROOT, Contestant
-from ops.bench.million import LEDGERS, measure
-from ops.bench.scenarios import SCENARIOS
-from ops.bench.tournament import Book, Programme, play
+from ops.bench import anatomy, page, table
+from ops.bench.book import Book, opened
+from ops.bench.contestants import ROOT
+from ops.bench.measurements import MEASUREMENTS
+from ops.bench.verbs import Measurement, Verb
 
-QUICK = {"S1": 300, "S2": 400}  # rows that make three rounds of the main contestants fit into ten minutes
 RESULTS = Path("benchmarks") / "results.json"
-OURS = tuple(name for name, contestant in CONTESTANTS.items() if contestant.is_ours)
-MINUTE = 60.0
-FULL_MINUTES = 24 * 60.0
-
 EXAMPLE = """\
 examples:
   python -m ops.bench table                           what `make bench` does
@@ -27,7 +21,26 @@ examples:
   python -m ops.bench million --rows 1000000          S5
   python -m ops.bench anatomy --jobs 500              where an image's CPU time goes in ours
   python -m ops.bench page                            the page again, from the JSON
+
+Each adds its figures to those that are there; delete the JSON to begin anew.
 """
+
+
+def _table(given: argparse.Namespace) -> None:
+    table.run(given, given.out / RESULTS)
+    _page(given)
+
+
+def _page(given: argparse.Namespace) -> None:
+    print(page.write(Book.read(given.out / RESULTS), given.out))
+
+
+VERBS = (
+    Verb(name="table", help="S1 to S4: who needs what for an image", run=_table, options=table.options),
+    Verb(name="page", help="write the page from the results that are there", run=_page),
+    anatomy.VERB,
+)
+"""Those that are no measurement of `measurements.py`; a line each."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -37,71 +50,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--out", type=Path, default=ROOT / "docs", help="folder of the page (default: docs)")
     verbs = parser.add_subparsers(dest="verb", required=True)
-    _add_table(verbs.add_parser("table", help="S1 to S4: who needs what for an image"))
-    million = verbs.add_parser("million", help="S5: what a ledger of that many rows costs; added to the results")
-    million.add_argument("--rows", type=int, default=1_000_000)
-    million.add_argument("--ledger", nargs="+", choices=LEDGERS, default=LEDGERS)
-    verbs.add_parser("idle", help="what it costs to start, and to do nothing; added to the results")
-    anatomy = verbs.add_parser("anatomy", help="where an image's CPU time goes in ours, printed as a table")
-    anatomy.add_argument("--contestant", choices=OURS, default=OURS[0])
-    anatomy.add_argument("--scenario", choices=SCENARIOS, default="S1")
-    anatomy.add_argument("--jobs", type=int, help="rows (default: the scenario's)")
-    verbs.add_parser("page", help="write the page from the results that are there")
+    for verb in (*VERBS, *map(_measuring, MEASUREMENTS)):
+        own = verbs.add_parser(verb.name, help=verb.help)
+        verb.options(own)
+        own.set_defaults(run=verb.run)
     given = parser.parse_args(arguments)
-    {"table": _table, "million": _million, "idle": _idle, "anatomy": _anatomy, "page": _page}[given.verb](given)
+    given.run(given)
 
 
-def _add_table(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--full", action="store_true", help="every scenario and contestant, at full size")
-    parser.add_argument("--scenario", nargs="+", choices=SCENARIOS, help="only these")
-    parser.add_argument("--contestant", nargs="+", choices=CONTESTANTS, help="only these")
-    parser.add_argument("--jobs", type=int, help="rows of each scenario")
-    parser.add_argument("--rounds", type=int, default=3, help="medians are over so many (default: %(default)s)")
-    parser.add_argument("--minutes", type=float, help="begin no run that would not fit (default: 10, full: a day)")
+def _measuring(one: Measurement) -> Verb:
+    """The verb that keeps its figures, in place of those that are there, and writes the page."""
 
+    def run(given: argparse.Namespace) -> None:
+        for measured, figures in one.measure(given):
+            with opened(given.out / RESULTS) as book:
+                book.sheets.setdefault(one.name, {})[measured] = figures
+        _page(given)
 
-def _table(given: argparse.Namespace) -> None:
-    book, path = Book.begin(), given.out / RESULTS
-    play(programme_of(given), book, path)
-    print(page.write(book, given.out))
-
-
-def programme_of(given: argparse.Namespace) -> Programme:
-    """What the options mean."""
-    names = given.scenario or (SCENARIOS if given.full else QUICK)
-    scenarios = [SCENARIOS[name].of(given.jobs or (None if given.full else QUICK.get(name))) for name in names]
-    chosen: Sequence[str] = given.contestant or (tuple(CONTESTANTS) if given.full else MAIN)
-    contestants: list[Contestant] = [CONTESTANTS[name] for name in chosen]
-    minutes = given.minutes or (FULL_MINUTES if given.full else 10.0)
-    return Programme(scenarios=scenarios, contestants=contestants, rounds=given.rounds, seconds=minutes * MINUTE)
-
-
-def _million(given: argparse.Namespace) -> None:
-    path = given.out / RESULTS
-    book = _book_at(path)
-    for ledger in given.ledger:
-        book.million.append({"database": ledger, "rows": given.rows, "figures": measure(ledger, given.rows)})
-        book.write(path)
-    _page(given)
-
-
-def _idle(given: argparse.Namespace) -> None:
-    book = _book_at(given.out / RESULTS)
-    book.idle = idle.measure()
-    book.write(given.out / RESULTS)
-    _page(given)
-
-
-def _book_at(path: Path) -> Book:
-    return Book.read(path) if path.exists() else Book.begin()
-
-
-def _anatomy(given: argparse.Namespace) -> None:
-    print(dissect(given.contestant, SCENARIOS[given.scenario].of(given.jobs)))
-
-
-def _page(given: argparse.Namespace) -> None:
-    print(page.write(Book.read(given.out / RESULTS), given.out))
+    return Verb(name=one.name, help=f"{one.help}; added to the results", run=run, options=one.options)
 
 
 if __name__ == "__main__":

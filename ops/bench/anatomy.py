@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import tempfile
@@ -15,8 +16,9 @@ from ops.bench.contestants import CONTESTANTS
 from ops.bench.dissect import MAIN_THREAD, TELL
 from ops.bench.family import Family
 from ops.bench.run import Run
-from ops.bench.scenarios import Scenario
+from ops.bench.scenarios import SCENARIOS, Scenario
 from ops.bench.servers import Servers
+from ops.bench.verbs import Verb
 
 REST = "Celery: a task's way through kombu and pool, threads"
 TELL_SECONDS = 20.0
@@ -81,3 +83,19 @@ def grown(before: list[Sums], after: list[Sums], what: str) -> dict[str, float]:
             for name, value in told[what].items():
                 total[name] += sign * value
     return total
+
+
+def _options(parser: argparse.ArgumentParser) -> None:
+    ours = [name for name, contestant in CONTESTANTS.items() if contestant.is_ours]
+    parser.add_argument("--contestant", choices=ours, default=ours[0])
+    parser.add_argument("--scenario", choices=SCENARIOS, default="S1")
+    parser.add_argument("--jobs", type=int, help="rows (default: the scenario's)")
+
+
+def _run(given: argparse.Namespace) -> None:
+    print(dissect(given.contestant, SCENARIOS[given.scenario].of(given.jobs)))
+
+
+VERB = Verb(
+    name="anatomy", help="where an image's CPU time goes in ours, printed as a table", run=_run, options=_options
+)

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
 from imagejobs.ledger import Ledger
+from ops.bench.book import Figures
 from ops.bench.contestants import CONTESTANTS, environ_of
 from ops.bench.family import Family
 from ops.bench.million import timed
 from ops.bench.run import write_rows
 from ops.bench.scenarios import S4
 from ops.bench.servers import DurablePostgres, Provider, Servers
+from ops.bench.verbs import Measurement
 
 TIMES = 5
 IDLE_SECONDS = 60.0
 CALM_SECONDS = 15.0  # after the batch is closed, for sweeps that look longer ahead each time
 CLOSED_WITHIN_SECONDS = 120.0
 STATEMENT = re.compile(rb"LOG:  (?:statement|execute)")
-
-Figures = dict[str, float | None]
 
 
 class TellingPostgres(DurablePostgres):
@@ -39,11 +40,11 @@ class TellingPostgres(DurablePostgres):
         return len(STATEMENT.findall(self.log.read_bytes()))
 
 
-def measure() -> Figures:
+def measure(_: argparse.Namespace) -> Iterator[tuple[str, Figures]]:
     """Start-up and idleness of ours, one worker on PostgreSQL at a real account's limits."""
     with tempfile.TemporaryDirectory(prefix="imagejobs-idle-") as name:
         folder = Path(name)
-        return starting(folder) | idling(folder)
+        yield "one worker on PostgreSQL", starting(folder) | idling(folder)
 
 
 def starting(folder: Path) -> Figures:
@@ -104,3 +105,11 @@ def _idle(family: Family, servers: Servers, postgres: TellingPostgres) -> Figure
         "idle_redis_commands_per_second": commands,
         "idle_database_statements_per_second": statements,
     }
+
+
+MEASUREMENT = Measurement(
+    name="idle",
+    help="what it costs to start, and to do nothing",
+    title="Starting up, and doing nothing",
+    measure=measure,
+)

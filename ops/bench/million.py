@@ -5,13 +5,14 @@ Commands are timed as processes; single steps in this one, against a ledger with
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +21,11 @@ from typing import Any, TypeVar
 
 from imagejobs.ledger import Ledger
 from imagejobs.settings import Settings
+from ops.bench.book import Figures
 from ops.bench.contestants import PEERS, ROOT
 from ops.bench.servers import Servers
 from ops.bench.shelf import Shelf
+from ops.bench.verbs import Measurement
 
 LEDGERS = ("sqlite", "postgres")
 SMALL = 1000  # rows of the ledger that the large one is held against
@@ -30,8 +33,6 @@ DELAYED = 3000  # rows that naive Celery enqueues: its rate does not depend on h
 STEP, TIMES = 20, 40  # jobs that a step takes together, and how often it is timed; both fit into the small ledger
 PROMPT = "a lighthouse on a cliff above a wild sea, storm clouds, long exposure, film grain, muted colours, " * 3
 MB = 1e6
-
-Figures = dict[str, float | None]
 Returned = TypeVar("Returned")
 
 
@@ -190,3 +191,22 @@ def _ratio(one: float | None, other: float | None) -> float | None:
 def _made(folder: Path) -> Path:
     folder.mkdir()
     return folder
+
+
+def _options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--ledger", nargs="+", choices=LEDGERS, default=LEDGERS)
+
+
+def _measure(given: argparse.Namespace) -> Iterator[tuple[str, Figures]]:
+    for ledger in given.ledger:
+        yield f"{ledger}, {given.rows:,} rows", measure(ledger, given.rows)
+
+
+MEASUREMENT = Measurement(
+    name="million",
+    help="S5: what a ledger of that many rows costs",
+    title="S5: a million rows",
+    measure=_measure,
+    options=_options,
+)

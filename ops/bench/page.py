@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ops.bench.book import Book, Figures
+from ops.bench.measurements import MEASUREMENTS
 from ops.bench.measures import medians
 from ops.bench.plot import Bar, bars
-from ops.bench.tournament import Book, Figures
+from ops.bench.verbs import Measurement
 
 YARDSTICK = "asyncio"  # ratios are to this script, in the same round: they hold on other machines too
 QUIET_LOAD = 0.2  # processes waiting for each core, before anything of ours was started
@@ -86,8 +88,7 @@ def write(book: Book, folder: Path) -> Path:
             name = f"{scenario}-{figure}.svg".lower().replace("_", "-")
             (plots / name).write_text(_plot(scenario, figure, table), encoding="utf-8")
             parts.append(f"![{scenario}: {NAMES[figure]}](benchmarks/{name})\n")
-    parts += [_million(book)] if book.million else []
-    parts += [_idle(book)] if book.idle else []
+    parts += [_sheet(one, book.sheets[one.name]) for one in MEASUREMENTS if one.name in book.sheets]
     page = folder / "benchmarks.md"
     page.write_text("\n".join(parts), encoding="utf-8")
     return page
@@ -153,20 +154,17 @@ def _plot(scenario: str, figure: str, table: Mapping[str, Figures]) -> str:
     return bars(f"{scenario}: {NAMES[figure]}", sorted(known, key=lambda bar: bar.value))
 
 
-def _million(book: Book) -> str:
-    """S5: one column a database and size, one line a figure."""
-    heads = [f"{one['database']}, {one['rows']:,} rows" for one in book.million]
-    names = dict.fromkeys(name for one in book.million for name in one["figures"])
-    lines = ["## S5: a million rows\n", f"| figure | {' | '.join(heads)} |", f"| --- |{' ---: |' * len(heads)}"]
+def _sheet(measurement: Measurement, sheet: Mapping[str, Figures]) -> str:
+    """One column for each thing measured, one line a figure."""
+    names = dict.fromkeys(name for figures in sheet.values() for name in figures)
+    lines = [
+        f"## {measurement.title}\n",
+        f"| figure | {' | '.join(sheet)} |",
+        f"| --- |{' ---: |' * len(sheet)}",
+    ]
     for name in names:
-        cells = " | ".join(shown(one["figures"].get(name)) for one in book.million)
+        cells = " | ".join(shown(figures.get(name)) for figures in sheet.values())
         lines.append(f"| {name.replace('_', ' ')} | {cells} |")
-    return "\n".join([*lines, ""])
-
-
-def _idle(book: Book) -> str:
-    lines = ["## Starting up, and doing nothing\n", "| figure | |", "| --- | ---: |"]
-    lines += [f"| {name.replace('_', ' ')} | {shown(value)} |" for name, value in book.idle.items()]
     return "\n".join([*lines, ""])
 
 

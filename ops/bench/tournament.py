@@ -1,60 +1,20 @@
-"""Who runs what in which order, and the book of results: contestants take turns, round by round."""
+"""Who runs what in which order: contestants take turns, round by round."""
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
+from ops.bench.book import Figures, opened
 from ops.bench.contestants import Contestant
-from ops.bench.facts import machine, versions
 from ops.bench.run import Run, RunFailed
 from ops.bench.scenarios import Scenario
 from ops.bench.servers import Servers
-
-Figures = dict[str, float | None]
-
-
-@dataclass(slots=True)
-class Book:
-    """Everything that was measured, as it is kept in JSON. `runs` and `million` grow by one mapping a measurement."""
-
-    made_at: str
-    machine: dict[str, Any]
-    versions: dict[str, str]
-    scenarios: dict[str, dict[str, Any]] = field(default_factory=dict)
-    contestants: dict[str, str] = field(default_factory=dict)
-    runs: list[dict[str, Any]] = field(default_factory=list)
-    million: list[dict[str, Any]] = field(default_factory=list)
-    idle: Figures = field(default_factory=dict)
-
-    @classmethod
-    def begin(cls) -> Self:
-        """An empty one, with this machine and these versions."""
-        return cls(made_at=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), machine=machine(), versions=versions())
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """As it was written."""
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
-
-    def write(self, path: Path) -> None:
-        """Keep it: after every measurement, for a long night may be cut short."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
-
-    def rounds(self, scenario: str, contestant: str) -> dict[int, Figures]:
-        """The figures of one contestant in one scenario, by round; rounds that failed are left out."""
-        return {
-            run["round"]: run["figures"]
-            for run in self.runs
-            if (run["scenario"], run["contestant"]) == (scenario, contestant) and run["figures"] is not None
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +34,10 @@ class Programme:
             yield from ((number, scenario, contestant) for scenario in self.scenarios for contestant in order)
 
 
-def play(programme: Programme, book: Book, path: Path) -> None:
-    """Run it all, writing the book after each run. A run that failed is noted, and is no median's business."""
-    book.scenarios |= {scenario.name: asdict(scenario) for scenario in programme.scenarios}
-    book.contestants |= {contestant.name: contestant.title for contestant in programme.contestants}
+def play(programme: Programme, results: Path) -> None:
+    """Run it all, keeping each run. A run that failed is noted, and is no median's business."""
+    _announce(programme, results)
+    play_id = f"{time.time():.6f}"
     began, longest = time.monotonic(), 0.0
     with tempfile.TemporaryDirectory(prefix="imagejobs-bench-") as folder, Servers(Path(folder, "servers")) as servers:
         for number, scenario, contestant in programme.turns():
@@ -85,9 +45,20 @@ def play(programme: Programme, book: Book, path: Path) -> None:
             if started + longest > began + programme.seconds:
                 print(f"the time is up: stopped in round {number + 1}", file=sys.stderr)
                 return
-            book.runs.append(_one(number, scenario, contestant, servers=servers, folder=Path(folder)))
-            book.write(path)
+            run = _one(number, scenario, contestant, servers=servers, folder=Path(folder))
+            with opened(results) as book:
+                book.runs.append({"play": play_id, **run})
             longest = max(longest, time.monotonic() - started)
+
+
+def _announce(programme: Programme, results: Path) -> None:
+    """What is measured anew is no longer what was measured before."""
+    with opened(results) as book:
+        book.scenarios |= {scenario.name: asdict(scenario) for scenario in programme.scenarios}
+        book.contestants |= {contestant.name: contestant.title for contestant in programme.contestants}
+        for scenario in programme.scenarios:
+            for contestant in programme.contestants:
+                book.forget(scenario.name, contestant.name)
 
 
 def _one(number: int, scenario: Scenario, contestant: Contestant, *, servers: Servers, folder: Path) -> dict[str, Any]:

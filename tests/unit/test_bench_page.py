@@ -9,12 +9,13 @@ from xml.etree import ElementTree
 import pytest
 
 from ops.bench import page
-from ops.bench.__main__ import programme_of
+from ops.bench.book import Book, Figures, opened
 from ops.bench.contestants import CONTESTANTS, MAIN
 from ops.bench.plot import Bar, bars
 from ops.bench.pngs import is_intact, prompt_of
 from ops.bench.scenarios import S1, SCENARIOS
-from ops.bench.tournament import Book, Figures, Programme
+from ops.bench.table import programme_of
+from ops.bench.tournament import Programme
 from sandbox.containers import corrupted, with_comment
 from sandbox.drawing import Subject, draw, encode
 
@@ -29,6 +30,7 @@ def book_of(**runs: list[Figures | None]) -> Book:
         {
             "scenario": "S1",
             "contestant": {"ours": OURS}.get(name, name),
+            "play": "this one",
             "round": number,
             "figures": figures,
             "error": None if figures else "it fell over",
@@ -106,6 +108,28 @@ def test_a_book_is_read_as_it_was_written(tmp_path: Path) -> None:
     book.write(tmp_path / "results.json")
 
     assert book == Book.read(tmp_path / "results.json")
+
+
+def test_measurements_add_to_what_is_there(tmp_path: Path) -> None:
+    """Each keeps its own figures, the second time in place of the first; nobody's are lost."""
+    results = tmp_path / "there" / "results.json"
+    book_of(ours=[{"cpu_ms_per_image": 3.0}]).write(tmp_path / "results.json")
+    for path, name, value in ((results, "idle", 1.0), (results, "million", 2.0), (results, "idle", 3.0)):
+        with opened(path) as book:
+            book.sheets.setdefault(name, {})["one"] = {"figure": value}
+
+    assert {"idle": {"one": {"figure": 3.0}}, "million": {"one": {"figure": 2.0}}} == Book.read(results).sheets
+
+
+def test_a_sheet_is_a_section_of_the_page(tmp_path: Path) -> None:
+    """A column for each thing measured, under its measurement's title."""
+    book = book_of(ours=[{"cpu_ms_per_image": 3.0}])
+    book.sheets = {"million": {"sqlite": {"submit_peak_mb": 99.0}, "postgres": {"claim_ms": 1.5}}}
+
+    written = page.write(book, tmp_path).read_text(encoding="utf-8")
+
+    assert "## S5: a million rows\n\n| figure | sqlite | postgres |" in written
+    assert "| submit peak mb | 99 |  |\n| claim ms |  | 1.5 |" in written
 
 
 def test_contestants_take_turns() -> None:
