@@ -6,6 +6,7 @@ The producer tops the queue up when a batch comes in, workers while they run; bo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 
 import structlog
 
@@ -13,7 +14,7 @@ from imagejobs.feed import places_ahead, specs_per_message
 from imagejobs.ledger import LEDGER_ERRORS, Ledger
 from imagejobs.queues import BROKER_ERRORS, LOST_MESSAGE_SECONDS, STORE, SUBMIT, Broker
 
-COPIES_PER_MESSAGE = 2  # a slow download should hold back one neighbour at most
+COPIES_PER_MESSAGE = 8  # in hand side by side: a slow one holds no other back
 COPIES_AT_ONCE = 400  # overdue copies sent for in one go
 
 log = structlog.get_logger("imagejobs.dispatch")
@@ -27,11 +28,15 @@ class Dispatch:
         self._broker = broker
         self._account = account
 
-    def feed(self, *, creates_per_minute: float, now: float, share: float = 1.0) -> int:
-        """Top the submit queue up to what `share` of the allowance will use soon. Returns how many were sent for."""
+    def feed(self, *, creates_per_minute: float, now: float, share: float = 1.0, booked_seconds: float = 0.0) -> int:
+        """Top the submit queue up to what `share` of the allowance will use soon. Returns how many were sent for.
+
+        `booked_seconds` is how far ahead the allowance has been reserved.
+        """
         turns = self._ledger.turns
         resend_at = now + LOST_MESSAGE_SECONDS
-        places = int(places_ahead(creates_per_minute) * share) - turns.outstanding(self._account)
+        ahead = places_ahead(creates_per_minute, booked_seconds=booked_seconds)
+        places = ceil(ahead * share) - turns.outstanding(self._account)
         jobs = turns.take(self._account, places=places, now=now, resend_at=resend_at) if places > 0 else []
         jobs += turns.take_probes(self._account, now=now, resend_at=resend_at)
         self._send_or_give_back(jobs, size=specs_per_message(creates_per_minute), now=now)

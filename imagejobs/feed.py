@@ -5,12 +5,13 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 
-AHEAD_SECONDS = (
-    1.5  # how much of the allowance waits in Redis: enough to bridge a feed turn, short enough for newcomers
-)
-FEWEST_AHEAD = 16  # below this, a slow account would leave workers idle between two turns
+AHEAD_SECONDS = 1.5  # how much of the allowance is sent for ahead: it bridges a feed turn, and newcomers wait no longer
+SLOW_AHEAD_SECONDS = 2.5  # the same for one job, where an allowance of a few a minute would be missed between two turns
 MOST_AHEAD = 2000  # without a limit: what a few workers claim between two turns
+MESSAGE_SECONDS = 0.15  # of the allowance in one message: its jobs are claimed, and lost with a process, together
+MOST_IN_MESSAGE = 16
 CREDIT = 200.0  # places that a batch which was held back may catch up, and no more
 
 
@@ -24,18 +25,23 @@ class Contender:
     served: float
 
 
-def places_ahead(creates_per_minute: float) -> int:
-    """How many jobs may be on the submit queue or in a worker's hands, unsent, at once (0 a minute: unlimited)."""
+def places_ahead(creates_per_minute: float, *, booked_seconds: float) -> int:
+    """How many jobs may be on the submit queue, unclaimed, at once (0 a minute: unlimited).
+
+    `booked_seconds` is how much of the time ahead has been given to claimed jobs that wait for their turn to be sent.
+    Whoever was sent for beyond that would only be given back.
+    """
     if creates_per_minute == 0:
         return MOST_AHEAD
-    return int(min(MOST_AHEAD, max(FEWEST_AHEAD, creates_per_minute / 60 * AHEAD_SECONDS)))
+    places = ceil(creates_per_minute / 60 * (AHEAD_SECONDS - booked_seconds))
+    return min(MOST_AHEAD, max(int(booked_seconds < SLOW_AHEAD_SECONDS), places))
 
 
 def specs_per_message(creates_per_minute: float) -> int:
-    """How many jobs one message names: a message should not hold more than a fraction of a second's allowance."""
+    """How many jobs one message names."""
     if creates_per_minute == 0:
-        return 8
-    return int(min(8, max(1, creates_per_minute / 60 / 10)))
+        return MOST_IN_MESSAGE
+    return min(MOST_IN_MESSAGE, ceil(creates_per_minute / 60 * MESSAGE_SECONDS))
 
 
 def level(contenders: Sequence[Contender]) -> list[Contender]:

@@ -52,6 +52,15 @@ class Limiter:
         full = rates[0] if override is not None else self._per_second
         return 60 * (min(rates) if learnt is not None and full > 0 else full)
 
+    def booked_seconds(self) -> float:
+        """How far ahead places have been reserved, or the bucket is closed."""
+        pipe = self._client.pipeline(transaction=False)
+        pipe.time()
+        pipe.hmget(self._key, ["free_at", "closed_until"])
+        (seconds, microseconds), until = pipe.execute()
+        ahead = (float(moment or 0) - seconds - microseconds / 1e6 for moment in until)
+        return float(max(0.0, *ahead))
+
     def allow(self, *, per_minute: float | None) -> None:
         """Change the allowance of a running fleet; None: back to the setting."""
         if per_minute is None:

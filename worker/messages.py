@@ -5,7 +5,7 @@ A message brings ids and nothing else: the ledger says what is to be done, if an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -17,6 +17,7 @@ from imagejobs.job import Job
 from imagejobs.ledger import LEDGER_ERRORS
 from imagejobs.queues import BROKER_ERRORS, POLL, STORE, SUBMIT, TEND
 from imagejobs.states import State
+from worker.abreast import Abreast, Decided
 from worker.services import Services
 from worker.stages.store import Copier
 from worker.submitter import Submitter
@@ -52,8 +53,10 @@ def _copy_all(services: Services, job_ids: list[int]) -> None:
         return services.clock.monotonic() <= fresh_until or _stands(services, job)
 
     copier = replace(services.copier, is_ours=is_ours)
+    copies = Abreast(services.copying, clock=services.clock, conclude=partial(_conclude_copies, services))
     for job in services.ledger.jobs.claim_copies(job_ids, account=services.account, lease_until=lease_until):
-        _copy(services, copier, job)
+        copies.start(partial(_copy, copier, job))
+    copies.write()
 
 
 def _stands(services: Services, job: Job) -> bool:
@@ -65,11 +68,15 @@ def _stands(services: Services, job: Job) -> bool:
     return (now.state, now.attempt) == (State.STORING, job.attempt)
 
 
-def _copy(services: Services, copier: Copier, job: Job) -> None:
+def _copy(copier: Copier, job: Job) -> Decided:
     with structlog.contextvars.bound_contextvars(batch=job.batch, job_id=job.row_id, prediction_id=job.prediction_id):
         outcome = copier.copy(job)
-        services.write([(job, outcome)])
         log.info("copy", outcome=type(outcome).__name__, images=len(getattr(outcome, "images", ())))
+    return job, outcome
+
+
+def _conclude_copies(services: Services, copied: Sequence[Decided]) -> None:
+    services.write(copied)
 
 
 def _sweep(name: str, run: Callable[[], float], rested: Callable[[str, float], None]) -> Act:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -32,14 +32,16 @@ from worker.stages.store import Copier
 PERSIST_SECONDS = 30.0  # how long a decision is held in memory while the database is away; it was paid for
 LEDGER_SECONDS = 10.0  # for a reply of the database: a worker's statements are short, and a thread must not hang
 LOOKS_AT_ONCE = 8  # single GETs of a sweep in flight
-SideBySide = Callable[[Callable[[Job], tuple[Job, Outcome]], Sequence[Job]], Sequence[tuple[Job, Outcome]]]
 
 log = structlog.get_logger("imagejobs.worker")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """Everything the tasks share. Safe to use from many threads."""
+    """Everything the tasks share. Safe to use from many threads.
+
+    Creates, copies and looks have threads of their own: however slow one kind is, the others find some.
+    """
 
     settings: Settings
     ledger: Ledger
@@ -53,7 +55,9 @@ class Services:
     policy: Policy
     clock: Clock
     dice: Dice
-    side_by_side: SideBySide
+    creating: Executor
+    copying: Executor
+    looking: Executor
 
     @property
     def account(self) -> str:
@@ -91,6 +95,8 @@ class Services:
 
     def close(self) -> None:
         """Close what was opened."""
+        for pool in (self.creating, self.copying, self.looking):
+            pool.shutdown(wait=False, cancel_futures=True)
         self.broker.close()
         self.ledger.close()
 
@@ -133,16 +139,10 @@ def open_services(settings: Settings) -> Services:
         ),
         clock=clock,
         dice=random.random,
-        side_by_side=in_threads,
+        creating=ThreadPoolExecutor(settings.threads, "create"),
+        copying=ThreadPoolExecutor(settings.threads, "copy"),
+        looking=ThreadPoolExecutor(LOOKS_AT_ONCE, "look"),
     )
-
-
-def in_threads(look: Callable[[Job], tuple[Job, Outcome]], jobs: Sequence[Job]) -> list[tuple[Job, Outcome]]:
-    """Do a few slow calls at once."""
-    if not jobs:
-        return []
-    with ThreadPoolExecutor(min(LOOKS_AT_ONCE, len(jobs))) as pool:
-        return list(pool.map(look, jobs))
 
 
 class LedgerClock(SystemClock):

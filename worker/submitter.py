@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Sequence
 from functools import partial
 
@@ -15,6 +16,7 @@ from imagejobs.job import Job
 from imagejobs.limiter import Grant
 from imagejobs.queues import BROKER_ERRORS
 from imagejobs.states import State
+from worker.abreast import Abreast, Decided
 from worker.calls import Calls
 from worker.outcomes import Accepted, Held, Outcome, Retry, Unknown, Unsent
 from worker.services import Services
@@ -22,8 +24,8 @@ from worker.stages.guard import guarded
 from worker.stages.submit import POST_WITHIN_SECONDS, create
 from worker.strays import Strays
 
-AHEAD_SECONDS = 1.5  # places farther off than this are left to a later turn, so that no thread waits for long
-LATE_SECONDS = 0.05  # and one spacing: later than this, a slot counts as missed
+AHEAD_SECONDS = 2.5  # places farther off than this are left to a later turn, so that no thread waits for long
+LATE_SECONDS = 0.3  # and one spacing: later than this, a slot counts as missed; a few late ones are no burst
 
 log = structlog.get_logger("imagejobs.submit")
 
@@ -78,31 +80,27 @@ class Submitter:
         return claimed
 
     def _send(self, claimed: Sequence[Job], grant: Grant, first_slot: float, claimed_at: float) -> None:
-        rest = list(claimed)
+        """Each in its slot, however long the one before it takes to be answered."""
+        rest = deque(claimed)
+        answers = _Answers(self._services, self._strays)
+        creates = Abreast(self._services.creating, clock=self._services.clock, conclude=answers.conclude)
         try:
-            for position, job in enumerate(claimed):
-                self._keep_slot(first_slot + position * grant.spacing_seconds, grant)
-                rest.pop(0)
-                outcome = self._create(job, claimed_at)
-                self._conclude(job, outcome)
-                if isinstance(outcome, Held) or _is_throttled(outcome):
-                    self._stop(rest, grant, outcome)
-                    return
+            for position in range(len(claimed)):
+                slot = first_slot + position * grant.spacing_seconds
+                creates.write(until=slot)
+                if answers.refusal is not None:
+                    break
+                self._keep_slot(slot, grant)
+                creates.start(partial(self._create, rest.popleft(), claimed_at))
         except BROKER_ERRORS:
             # Their intent is committed: said now, nobody has to wait and look them up.
             unsent = Unsent(cause=None, error="not sent: Redis went away", after_seconds=0.0)
             self._services.write([(job, unsent) for job in rest])
             raise
-
-    def _conclude(self, job: Job, outcome: Outcome) -> None:
-        """Write it; images that came as the answer are sent for at once. What comes too late is an orphan."""
-        granted = self._services.write([(job, outcome)])
-        if isinstance(outcome, Accepted) and not granted:
-            late = Prediction(id=outcome.prediction_id, status="starting", created_at=outcome.at)
-            self._strays.take_late(job, late)
-        for move in granted:
-            if move.target is State.STORING:
-                self._services.dispatch.copies([move.job_id], now=self._services.clock.now())
+        finally:
+            creates.write()
+        if rest and answers.refusal is not None:
+            self._stop(rest, grant, answers.refusal)
 
     def _keep_slot(self, slot: float, grant: Grant) -> None:
         """Wait for the slot. One that was missed (a busy machine) is taken anew: late creates must not bunch up."""
@@ -111,7 +109,7 @@ class Submitter:
             slot = clock.monotonic() + self._services.creates.reserve(1, ahead_seconds=AHEAD_SECONDS).after_seconds
         clock.sleep(max(0.0, slot - clock.monotonic()))
 
-    def _create(self, job: Job, claimed_at: float) -> Outcome:
+    def _create(self, job: Job, claimed_at: float) -> Decided:
         services = self._services
         with structlog.contextvars.bound_contextvars(batch=job.batch, job_id=job.row_id, attempt=job.attempt):
             send = partial(
@@ -128,7 +126,7 @@ class Submitter:
                 closed = services.creates.throttled(outcome.after_seconds)
                 outcome = Retry(cause=outcome.cause, error=outcome.error, after_seconds=closed)
             log.info("create", outcome=type(outcome).__name__, prediction_id=getattr(outcome, "prediction_id", None))
-        return outcome
+        return job, outcome
 
     def _stop(self, rest: Sequence[Job], grant: Grant, because: Outcome) -> None:
         """The provider wants no more just now: the others of this message are not sent."""
@@ -137,6 +135,29 @@ class Submitter:
         unsent = Unsent(cause=cause, error="not sent: the one before it was refused", after_seconds=wait or 0.0)
         self._services.write([(job, unsent) for job in rest])
         self._services.creates.give_back(grant, len(rest))
+
+
+class _Answers:
+    """What the creates of one message came to. `refusal`: the provider wants no more just now."""
+
+    def __init__(self, services: Services, strays: Strays) -> None:
+        self._services = services
+        self._strays = strays
+        self.refusal: Outcome | None = None
+
+    def conclude(self, answered: Sequence[Decided]) -> None:
+        """Write them; images that came as the answer are sent for at once. What comes too late is an orphan."""
+        for _, outcome in answered:
+            if isinstance(outcome, Held) or _is_throttled(outcome):
+                self.refusal = outcome
+        granted = self._services.write(answered)
+        moved = {move.job_id for move in granted}
+        for job, outcome in answered:
+            if isinstance(outcome, Accepted) and job.id not in moved:
+                late = Prediction(id=outcome.prediction_id, status="starting", created_at=outcome.at)
+                self._strays.take_late(job, late)
+        finished = [move.job_id for move in granted if move.target is State.STORING]
+        self._services.dispatch.copies(finished, now=self._services.clock.now())
 
 
 def _is_throttled(outcome: Outcome) -> bool:

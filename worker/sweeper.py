@@ -15,6 +15,7 @@ from imagejobs.edges.dialects import Prediction
 from imagejobs.edges.provider import NotListed
 from imagejobs.errors import Cause, Permanent, Refused, Throttled, Transient
 from imagejobs.job import Job
+from worker.abreast import Decided
 from worker.calls import Calls
 from worker.looks import Looks
 from worker.outcomes import GiveUp, Held, Outcome, Retry, Wait
@@ -56,7 +57,7 @@ class Sweeper:
             return IDLE_SECONDS
         seen, pages = self._list(running, reach)
         singles = self._stragglers(running, seen, has_list=pages is not None)
-        self._looks.conclude([*self._read(running, seen), *services.side_by_side(self._look, singles)])
+        self._looks.conclude([*self._read(running, seen), *self._look_at(singles)])
         return AGAIN_SECONDS if pages is None else min(SLOWEST_SECONDS, max(1, pages) * SECONDS_A_PAGE)
 
     def _is_listless(self) -> bool:
@@ -120,7 +121,10 @@ class Sweeper:
             if not isinstance(outcome, Wait) or job.due_at <= now + 1:
                 yield job, outcome
 
-    def _look(self, job: Job) -> tuple[Job, Outcome]:
+    def _look_at(self, singles: Sequence[Job]) -> list[Decided]:
+        return list(self._services.looking.map(self._look, singles))
+
+    def _look(self, job: Job) -> Decided:
         """One single GET for one job."""
         if not self._calls.may_call():
             return job, Wait(after_seconds=1.0)

@@ -60,7 +60,11 @@ class Tender:
         if share <= 0:
             log.warning("submitting_stopped", because="copying has fallen behind")
             return 0
-        return services.dispatch.feed(creates_per_minute=services.creates.per_minute(), share=share, now=now)
+        creates = services.creates
+        booked = creates.booked_seconds()
+        return services.dispatch.feed(
+            creates_per_minute=creates.per_minute(), booked_seconds=booked, share=share, now=now
+        )
 
     def send_copies(self) -> int:
         """Copies that are due and that nobody has in hand."""

@@ -133,6 +133,11 @@ class SimulatedLimiter:
         self._broker.call("rate")
         return self._per_second * 60
 
+    def booked_seconds(self) -> float:
+        """How far ahead."""
+        self._broker.call("booked")
+        return max(0.0, max(self._free_at, self._closed_until) - self._world.now)
+
     def throttled(self, after_seconds: float | None) -> float:
         """Closed for as long as the provider says."""
         seconds = UNSAID_SECONDS if after_seconds is None else after_seconds

@@ -20,7 +20,7 @@ from tests.simulation.database import SimulatedDatabase
 from tests.simulation.provider import SimulatedProvider
 from tests.simulation.store import SimulatedDownloader, SimulatedStore
 from tests.simulation.weather import Weather
-from tests.simulation.world import Choices, Fiber, Host, SimulatedClock, World
+from tests.simulation.world import Choices, Fiber, Host, InTurn, SimulatedClock, World
 from worker.listener import Listener
 from worker.messages import Act, acts
 from worker.pulse import UNHEARD_SECONDS
@@ -121,7 +121,9 @@ class Fleet:
             policy=policy,
             clock=clock,
             dice=dice,
-            side_by_side=lambda look, jobs: [look(job) for job in jobs],
+            creating=InTurn(),
+            copying=InTurn(),
+            looking=InTurn(),
             **doors,
         )
 
