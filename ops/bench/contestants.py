@@ -85,7 +85,7 @@ def _ours(ledger: str, workers: int) -> Contestant:
 
 
 _ALL = (
-    *(_ours(ledger, workers) for ledger in ("sqlite", "postgres") for workers in (1, 2, 4)),
+    *(_ours(ledger, workers) for ledger in ("sqlite", "postgres") for workers in (1, 2, 4, 8)),
     _script("asyncio", "asyncio script: aiohttp, aiobotocore; nothing durable", in_flight="coroutines"),
     _script("threads", "script: requests and boto3 in threads; nothing durable"),
     _script("replicate", "script: the official client in threads; nothing durable"),
@@ -116,17 +116,6 @@ _ALL = (
     _queue("rq", "RQ, a function an image, 8 workers", "rq_app", "rq", "worker-pool", "-n", "8", "-l", "WARNING"),
 )
 CONTESTANTS = {contestant.name: contestant for contestant in _ALL}
-MAIN = (
-    "imagejobs-sqlite-2",
-    "imagejobs-postgres-2",
-    "asyncio",
-    "replicate",
-    "celery-prefork",
-    "dramatiq",
-    "taskiq",
-    "arq",
-)
-"""Those of the quick table."""
 
 
 def environ_of(contestant: Contestant, scenario: Scenario, given: Mapping[str, str]) -> dict[str, str]:

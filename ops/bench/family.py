@@ -48,9 +48,9 @@ class Family:
         """User and system time of all since the first start."""
         return self._ended_seconds + sum(cpu_seconds(pid) for pid in self._members())
 
-    def pss_bytes(self) -> list[int]:
-        """Of each process that is there now, the reaper left out."""
-        return [pss_bytes(pid) for pid in self._members()[1:]]
+    def pss_bytes(self) -> dict[int, int]:
+        """Of each process that is there now, by its id; the reaper left out."""
+        return {pid: pss_bytes(pid) for pid in self._members()[1:]}
 
     def kill(self) -> None:
         """kill -9 of all."""

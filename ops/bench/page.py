@@ -23,6 +23,7 @@ NAMES = {
     "peak_pss_mb": "peak MB, all",
     "largest_process_pss_mb": "largest process",
     "pss_growth_mb": "growth MB",
+    "process_pss_growth_mb": "growth of one process",
     "allowance_used": "allowance used",
     "safe_per_create_allowed": "safe per create allowed",
     "replies_429": "429s",
@@ -41,6 +42,7 @@ COST = (
     *(
         "largest_process_pss_mb",
         "pss_growth_mb",
+        "process_pss_growth_mb",
         "other_calls_per_image",
         "redis_commands_per_image",
         "enqueue_cpu_ms_per_row",

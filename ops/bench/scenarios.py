@@ -43,6 +43,9 @@ class Scenario:
     patience_seconds: float = 30.0
     """Without a new image for so long, what is missing is lost."""
 
+    contestants: tuple[str, ...] = ()
+    """Only these, where nobody says otherwise; empty is everybody."""
+
     def of(self, jobs: int | None) -> Scenario:
         """The same with another number of rows."""
         return self if jobs is None else replace(self, jobs=jobs)
@@ -79,6 +82,21 @@ S2 = Scenario(
     threads=400,
     coroutines=800,
 )
+ALL_SIZES = tuple(f"imagejobs-sqlite-{workers}" for workers in (1, 2, 4, 8))
+S1_LONG = replace(
+    S1,
+    name="S1-long",
+    title="20,000 small images in one run: whether memory grows",
+    jobs=20_000,
+    side_px=64,
+    contestants=("imagejobs-sqlite-2",),
+)
+S2_LONG = replace(
+    S2,
+    name="S2-long",
+    title="as S2, for half a minute: the share of the allowance once it is steady, by number of workers",
+    contestants=(*ALL_SIZES, "asyncio"),
+)
 S3 = Scenario(
     name="S3",
     title="2 % errors, 1 % resets, 1 % accepted creates whose reply is lost, 3 % failed runs; all killed at 30 %",
@@ -113,4 +131,4 @@ S4_COLD = replace(
     warm_up_jobs=0,
     patience_seconds=200.0,
 )
-SCENARIOS = {scenario.name: scenario for scenario in (S1, S2, S3, S4, S4_COLD)}
+SCENARIOS = {scenario.name: scenario for scenario in (S1, S1_LONG, S2, S2_LONG, S3, S4, S4_COLD)}

@@ -21,17 +21,18 @@ from ops.bench.servers import Servers
 class Programme:
     """What is to be run. `seconds` bounds the whole: no run is begun that the longest one so far would not fit into."""
 
-    scenarios: Sequence[Scenario]
-    contestants: Sequence[Contestant]
+    events: Sequence[tuple[Scenario, Sequence[Contestant]]]
+    """Who takes part in what."""
+
     rounds: int
     seconds: float
 
     def turns(self) -> Iterator[tuple[int, Scenario, Contestant]]:
         """Each round meets everybody, the next one beginning with somebody else: no one always runs on a warm disk."""
         for number in range(self.rounds):
-            start = number % max(1, len(self.contestants))
-            order = [*self.contestants[start:], *self.contestants[:start]]
-            yield from ((number, scenario, contestant) for scenario in self.scenarios for contestant in order)
+            for scenario, contestants in self.events:
+                start = number % max(1, len(contestants))
+                yield from ((number, scenario, one) for one in (*contestants[start:], *contestants[:start]))
 
 
 def play(programme: Programme, results: Path) -> None:
@@ -54,10 +55,10 @@ def play(programme: Programme, results: Path) -> None:
 def _announce(programme: Programme, results: Path) -> None:
     """What is measured anew is no longer what was measured before."""
     with opened(results) as book:
-        book.scenarios |= {scenario.name: asdict(scenario) for scenario in programme.scenarios}
-        book.contestants |= {contestant.name: contestant.title for contestant in programme.contestants}
-        for scenario in programme.scenarios:
-            for contestant in programme.contestants:
+        for scenario, contestants in programme.events:
+            book.scenarios[scenario.name] = asdict(scenario)
+            book.contestants |= {contestant.name: contestant.title for contestant in contestants}
+            for contestant in contestants:
                 book.forget(scenario.name, contestant.name)
 
 

@@ -80,7 +80,9 @@ def test_memory_is_that_of_every_process(family: Family) -> None:
     child = "import time; held = b'x' * 50_000_000; time.sleep(600)"
     family.start([python(f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {child!r}])")])
 
-    eventually(lambda: max(family.pss_bytes(), default=0) > 50e6, timeout_seconds=60, what="the child's memory")
+    eventually(
+        lambda: max(family.pss_bytes().values(), default=0) > 50e6, timeout_seconds=60, what="the child's memory"
+    )
     assert members(family) == 2
 
 

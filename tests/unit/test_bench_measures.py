@@ -18,7 +18,7 @@ from ops.bench.measures import (
 from ops.bench.run import provider_figures
 from ops.bench.scenarios import S2
 from ops.bench.servers import seconds
-from ops.bench.watch import growth_mb
+from ops.bench.watch import growth_mb, growths_mb
 
 STATS = {
     "creates_limited": 3,
@@ -145,6 +145,19 @@ def test_time_stamps_keep_their_fraction() -> None:
 def test_memory_grows_from_the_first_warm_look_to_the_last() -> None:
     """What is taken before a quarter of the images is no leak; one look is no growth."""
     mb = 1_000_000
-    weighed = [(0.0, [10 * mb]), (0.3, [40 * mb, 20 * mb]), (0.6, [90 * mb]), (1.0, [50 * mb, 22 * mb])]
+    weighed = [
+        (0.0, {1: 10 * mb}),
+        (0.3, {1: 40 * mb, 2: 20 * mb}),
+        (0.6, {1: 90 * mb}),
+        (1.0, {1: 50 * mb, 3: 22 * mb}),
+    ]
 
     assert (12.0, None) == (growth_mb(weighed), growth_mb(weighed[:2]))
+
+
+def test_growth_of_a_process_is_its_own() -> None:
+    """One that came later, or has gone, has none."""
+    mb = 1_000_000
+    weighed = [(0.1, {1: mb}), (0.3, {1: 40 * mb, 2: 20 * mb}), (1.0, {1: 43 * mb, 3: 90 * mb})]
+
+    assert ({1: 3.0}, {}) == (growths_mb(weighed), growths_mb(weighed[:2]))

@@ -10,11 +10,11 @@ import pytest
 
 from ops.bench import page
 from ops.bench.book import Book, Figures, opened
-from ops.bench.contestants import CONTESTANTS, MAIN
+from ops.bench.contestants import CONTESTANTS
 from ops.bench.plot import Bar, bars
 from ops.bench.pngs import is_intact, prompt_of
 from ops.bench.scenarios import S1, SCENARIOS
-from ops.bench.table import programme_of
+from ops.bench.table import MAIN, programme_of
 from ops.bench.tournament import Programme
 from sandbox.containers import corrupted, with_comment
 from sandbox.drawing import Subject, draw, encode
@@ -135,20 +135,39 @@ def test_a_sheet_is_a_section_of_the_page(tmp_path: Path) -> None:
 def test_contestants_take_turns() -> None:
     """Each round meets everybody in every scenario, and begins with another one."""
     chosen = [CONTESTANTS[name] for name in ("asyncio", "arq", "rq")]
-    turns = list(Programme(scenarios=[S1], contestants=chosen, rounds=2, seconds=1.0).turns())
+    turns = list(Programme(events=[(S1, chosen)], rounds=2, seconds=1.0).turns())
 
     assert ["asyncio", "arq", "rq", "arq", "rq", "asyncio"] == [contestant.name for _, _, contestant in turns]
 
 
-@pytest.mark.parametrize(("is_full", "contestants"), [(False, set(MAIN)), (True, set(CONTESTANTS))])
-def test_quick_and_full_are_what_they_are_called(is_full: bool, contestants: set[str]) -> None:
-    """Quick has the main contestants and ten minutes; full has everybody in everything."""
-    given = argparse.Namespace(full=is_full, scenario=None, contestant=None, jobs=None, rounds=3, minutes=None)
-    programme = programme_of(given)
+def chosen(*, full: bool = False, scenario: list[str] | None = None) -> Programme:
+    return programme_of(
+        argparse.Namespace(full=full, scenario=scenario, contestant=None, jobs=None, rounds=3, minutes=None)
+    )
 
-    assert contestants == {contestant.name for contestant in programme.contestants}
-    assert is_full == (set(SCENARIOS) == {scenario.name for scenario in programme.scenarios})
-    assert is_full or programme.seconds == 600
+
+def test_quick_is_ten_minutes_of_the_main_contestants() -> None:
+    """In the two scenarios that say most."""
+    programme = chosen()
+
+    assert 600 == programme.seconds
+    assert {"S1": MAIN, "S2": MAIN} == {
+        scenario.name: tuple(one.name for one in contestants) for scenario, contestants in programme.events
+    }
+
+
+def test_full_is_everybody_in_everything() -> None:
+    """But for the scenarios that ask a question to some alone."""
+    met = {scenario.name: {one.name for one in contestants} for scenario, contestants in chosen(full=True).events}
+
+    assert {name: set(one.contestants or CONTESTANTS) for name, one in SCENARIOS.items()} == met
+
+
+def test_a_scenario_that_is_named_has_its_own_contestants_and_size() -> None:
+    """Whatever the quick table has."""
+    ((scenario, contestants),) = chosen(scenario=["S2-long"]).events
+
+    assert (SCENARIOS["S2-long"], 5) == (scenario, len(contestants))
 
 
 @pytest.fixture(scope="module")
