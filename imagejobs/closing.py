@@ -26,7 +26,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -45,8 +45,21 @@ _PUT_OFF_SECONDS = (5.0, 600.0)  # the first and the longest wait for a store th
 log = structlog.get_logger("imagejobs.closing")
 
 
+class WriteFiles(Protocol):
+    """Writes a batch's files into the store, as `write_files` does; returns how many images the manifest has."""
+
+    def __call__(self, ledger: Ledger, store: Store, batch: Batch, *, patience: Patience) -> int: ...
+
+
 def close(
-    ledger: Ledger, store: Store, batch: Batch, *, now: float, lease_seconds: float, patience: Patience = PATIENT
+    ledger: Ledger,
+    store: Store,
+    batch: Batch,
+    *,
+    now: float,
+    lease_seconds: float,
+    patience: Patience = PATIENT,
+    write: WriteFiles = write_files,
 ) -> bool:
     """Write the files of a batch whose every job is final, and close it. True when it is closed.
 
@@ -56,7 +69,7 @@ def close(
     if not ledger.batches.start_closing(batch.id, now=now, lease_until=now + lease_seconds):
         return False
     try:
-        return _close(ledger, store, batch.key, now=now, patience=patience)
+        return _close(ledger, store, batch.key, now=now, patience=patience, write=write)
     except (Refused, Permanent) as error:
         ledger.batches.pause(batch.id, kind="storage", reason=str(error), now=now)
         _put_off(ledger, batch, error, now=now)
@@ -76,10 +89,10 @@ def reopened(ledger: Ledger, store: Store, batch: Batch, *, now: float, patience
         yield
     finally:
         if _fresh(ledger, batch.key).live:
-            _close(ledger, store, batch.key, now=now, patience=patience)
+            _close(ledger, store, batch.key, now=now, patience=patience, write=write_files)
 
 
-def _close(ledger: Ledger, store: Store, key: str, *, now: float, patience: Patience) -> bool:
+def _close(ledger: Ledger, store: Store, key: str, *, now: float, patience: Patience, write: WriteFiles) -> bool:
     """Until the store holds what the ledger says: files and marker, or no marker where jobs are live."""
     while True:
         batch = _fresh(ledger, key)
@@ -88,7 +101,7 @@ def _close(ledger: Ledger, store: Store, key: str, *, now: float, patience: Pati
             if _fresh(ledger, key).live:
                 return False
             continue
-        images = write_files(ledger, store, batch, patience=patience)
+        images = write(ledger, store, batch, patience=patience)
         again = _fresh(ledger, key)
         if again.live or again.generation != batch.generation:
             continue

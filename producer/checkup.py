@@ -11,7 +11,8 @@ from imagejobs.clock import SystemClock
 from imagejobs.edges.provider import AccountCheck, Provider
 from imagejobs.errors import BadSetting, Complaint, Permanent, Refused, Throttled, Transient
 from imagejobs.ledger import LEDGER_ERRORS
-from imagejobs.ledger.engine import SCHEMA, Database
+from imagejobs.ledger.engine import Database
+from imagejobs.ledger.schema import SCHEMA
 from imagejobs.settings import Settings
 from producer.doors import check_provider_settings, has_ledger, open_store_of, reachable_broker
 from producer.home import Home

@@ -1,25 +1,23 @@
 """Child processes that never outlive us: started, looked after, restarted when they die, stopped.
 
-Start them from the main thread: the kernel's tie is to the thread that starts them (see `producer.tied`).
+Start them from the main thread: the kernel's tie is to the thread that starts them (see `imagejobs.tied`).
 """
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from imagejobs.clock import Clock
+from imagejobs.tied import tied
 
 STOP_SECONDS = 30.0  # a worker gives itself 25 to finish what it has in hand
 FIRST_RESTART_SECONDS, LAST_RESTART_SECONDS = 0.5, 30.0
 STABLE_SECONDS = 60.0  # one that lived that long starts afresh when it dies
 _TAIL_BYTES = 4000
-_LAUNCHER = Path(__file__).with_name("tied.py")
 
 Say = Callable[[str], None]
 
@@ -68,11 +66,10 @@ class Child:
 
     def start(self) -> None:
         """Start it, tied to us. It gets a session of its own: Ctrl-C is for us to hear, and to pass on in order."""
-        launcher = [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), str(int(self._death_signal))]
         with ExitStack() as stack:
             log = stack.enter_context(self._log.open("ab")) if self._log else None
             self._process = subprocess.Popen(
-                [*launcher, *self._command],
+                tied(self._command, death_signal=self._death_signal),
                 env=dict(self._environment),
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import sys
 
-from imagejobs.errors import Complaint
-from imagejobs.settings import Settings
-from worker.app import work
+from worker import memory
 
 
 def main() -> int:
     """Work until told to stop. A setting that cannot be used ends it at once, with one line."""
+    memory.spare()
+    from imagejobs.errors import Complaint
+    from imagejobs.settings import Settings
+    from worker.app import work
+
     try:
         return work(Settings.read(os.environ))
     except Complaint as complaint:

@@ -128,6 +128,7 @@ class Tender:
                 now=now,
                 lease_seconds=lease_seconds,
                 patience=Patience(services.clock.sleep),
+                write=services.write_files,
             ):
                 log.info("batch_closed", batch=batch.key, images=batch.images, total=batch.total)
                 closed += 1

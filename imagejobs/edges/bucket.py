@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import gzip
+import json
 import os
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -22,6 +24,8 @@ from boto3.s3.transfer import TransferConfig
 from botocore import exceptions as aws
 from botocore.config import Config
 from botocore.handlers import add_expect_header
+from botocore.loaders import JSONFileLoader, create_loader
+from botocore.session import Session, get_session
 
 from imagejobs.edges.fields import words
 from imagejobs.edges.folder import FolderStore
@@ -200,9 +204,30 @@ _SESSION_FACTS = {
 """boto3's own variables by its own names; what is not set, it looks up in its files."""
 
 
+class _PlainModels(JSONFileLoader):  # type: ignore[misc]  # botocore ships no types
+    """botocore's models of services in plain dicts, which keep their order too: its ordered ones take a third more."""
+
+    def load_file(self, file_path: str) -> Any:
+        """None when there is no such file."""
+        for suffix, opened in ((".json", open), (".json.gz", gzip.open)):
+            if Path(file_path + suffix).is_file():
+                with opened(file_path + suffix, "rb") as file:
+                    return json.load(file)
+        return None
+
+
+def _session() -> Session:
+    session = get_session()
+    loader = create_loader(session.get_config_variable("data_path"))
+    loader.file_loader = _PlainModels()
+    session.register_component("data_loader", loader)
+    return session
+
+
 @lru_cache(maxsize=8)
 def _open_client(endpoint: str | None, *facts: str | None) -> Any:
-    client = boto3.Session(**dict(zip(_SESSION_FACTS, facts, strict=True))).client(
+    session = boto3.Session(botocore_session=_session(), **dict(zip(_SESSION_FACTS, facts, strict=True)))
+    client = session.client(
         "s3",
         endpoint_url=endpoint,
         config=_OPTIONS.merge(Config(s3={"addressing_style": "path"})) if endpoint else _OPTIONS,

@@ -21,12 +21,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import StaticPool
 
 from imagejobs.errors import BadSetting
-from imagejobs.ledger.postgres import open_postgres
+from imagejobs.ledger.schema import SCHEMA, bring_up_to_date, version_of
 
 # The database is away or busy: it will be back. PostgreSQL's InternalErrors are about the transaction: ended by the
 # server since its process slept in it, or refused by a standby that is not the primary yet.
 LEDGER_ERRORS = (OperationalError, InterfaceError, InternalError, PoolTimeoutError)
-SCHEMA = "0001"  # the newest migration; a test holds it against the folder
 LONGEST_REPLY_SECONDS = 900.0  # of PostgreSQL's: a migration, or a retry of a million jobs
 BUSY_SECONDS = 30  # how long a write waits for another process's; longer than any transaction of ours
 OLDEST_SQLITE = (3, 35)  # RETURNING
@@ -85,15 +84,14 @@ class Database:
                 f"the ledger's schema is {found}, this imagejobs knows {SCHEMA}: a newer version has upgraded it; "
                 "install that version here too"
             )
-        _migrate(self)
+        with self.write() as connection:
+            bring_up_to_date(connection)
 
     def schema(self) -> str | None:
         """The schema's version, none for an empty database. Raises BadSetting when it cannot be reached."""
         try:
             with self.read() as connection:
-                if not self.engine.dialect.has_table(connection, "alembic_version"):
-                    return None
-                return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+                return version_of(connection)
         except DBAPIError as error:
             raise BadSetting(f"the ledger at {self.shown} cannot be opened: {_first_line(error)}") from None
 
@@ -114,6 +112,8 @@ def _engine(url: str, *, reply_seconds: Callable[[], float]) -> Engine:
         raise BadSetting("DATABASE_URL is no database URL: it looks like postgresql+psycopg://user@host/name") from None
     if parsed.get_backend_name() == "sqlite":
         return _sqlite(url, parsed.database or "")
+    from imagejobs.ledger.postgres import open_postgres  # ten megabytes, for nothing on SQLite
+
     return open_postgres(url, reply_seconds=reply_seconds)
 
 
@@ -156,20 +156,3 @@ def _to_wal(connection: sqlite3.Connection) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     writes = connection.get_execution_options().get("writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-_UPGRADE_LOCK = 7_263_811  # any number, the same in every process: PostgreSQL's advisory lock for upgrades
-_ONE_UPGRADE = threading.Lock()  # Alembic keeps its context in the module: one upgrade at a time in a process
-
-
-def _migrate(database: Database) -> None:
-    from alembic import command  # slow to import, and needed once in a database's life
-    from alembic.config import Config
-
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    with _ONE_UPGRADE, database.write() as connection:
-        if not database.is_sqlite:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
-        config.attributes["connection"] = connection
-        command.upgrade(config, SCHEMA)

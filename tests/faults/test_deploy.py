@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from imagejobs.ledger.engine import SCHEMA
+from imagejobs.ledger.schema import SCHEMA
 from tests.faults import matrix, windows
 from tests.servers.sandbox import SandboxServer
 from tests.servers.waiting import eventually
@@ -195,7 +195,7 @@ def newer(tmp_path: Path) -> Path:
         shutil.copytree(ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
     ledger = root / "imagejobs" / "ledger"
     (ledger / "migrations" / "versions" / f"{NEWER}_newer.py").write_text(MIGRATION, encoding="utf-8")
-    _change(ledger / "engine.py", f'SCHEMA = "{SCHEMA}"', f'SCHEMA = "{NEWER}"')
+    _change(ledger / "schema.py", f'SCHEMA = "{SCHEMA}"', f'SCHEMA = "{NEWER}"')
     _change(
         ledger / "tables.py", 'Column("error_key", Text),', 'Column("error_key", Text),\n    Column("remark", Text),'
     )

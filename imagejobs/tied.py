@@ -10,8 +10,14 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections.abc import Sequence
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def tied(command: Sequence[str], *, death_signal: int) -> list[str]:
+    """The command, to be started by this process: it is sent the signal when the thread that starts it ends."""
+    return [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(int(death_signal)), *command]
 
 
 def main() -> None:
