@@ -14,7 +14,7 @@ from imagejobs.feed import places_ahead, specs_per_message
 from imagejobs.ledger import LEDGER_ERRORS, Ledger
 from imagejobs.queues import BROKER_ERRORS, LOST_MESSAGE_SECONDS, STORE, SUBMIT, Broker
 
-COPIES_PER_MESSAGE = 8  # in hand side by side: a slow one holds no other back
+COPIES_PER_MESSAGE = 16  # in hand side by side: a slow one holds no other back
 COPIES_AT_ONCE = 400  # overdue copies sent for in one go
 
 log = structlog.get_logger("imagejobs.dispatch")
@@ -51,6 +51,8 @@ class Dispatch:
 
     def copies(self, job_ids: Sequence[int], *, now: float) -> int:
         """Send for copies. Those that Redis does not take are due again at once. Returns how many were sent for."""
+        if not job_ids:
+            return 0
         try:
             self._broker.send(STORE, groups(job_ids, COPIES_PER_MESSAGE))
         except BROKER_ERRORS as error:

@@ -7,7 +7,7 @@ them, many in one transaction: a commit costs as much as everything else that th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Executor, Future, wait
 from math import inf
 
 from imagejobs.clock import Clock
@@ -38,17 +38,23 @@ class Abreast:
     def write(self, *, until: float = inf) -> None:
         """Write outcomes as they come, until a moment of the steady clock or until all have come and are written.
 
-        An outcome waits for others, but neither for the last one nor for longer than TOGETHER_SECONDS.
+        An outcome waits for others that are under way, or begun at that moment, but never for longer than
+        TOGETHER_SECONDS.
         """
         while self._collect():
             now = self._clock.monotonic()
-            if self._ready and (not self._under_way or now >= self._write_at):
+            company = self._under_way or until <= self._write_at
+            if self._ready and (not company or now >= self._write_at):
                 self._flush()
-            elif now >= until:
+            elif now >= until or not self._under_way:
                 return
             else:
                 pause = min(self._write_at, until) - now
-                wait(self._under_way, timeout=None if pause == inf else pause, return_when=FIRST_COMPLETED)
+                wait(
+                    self._under_way,
+                    timeout=None if pause == inf else pause,
+                    return_when=ALL_COMPLETED if self._ready else FIRST_COMPLETED,  # not woken for each of them
+                )
 
     def _collect(self) -> bool:
         """Take what has come. False when nothing is left to wait for, or to write."""

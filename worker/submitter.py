@@ -36,7 +36,7 @@ class Submitter:
     def __init__(self, services: Services, *, threads: int) -> None:
         self._services = services
         self._strays = Strays(services, calls=Calls(services))
-        self._room = threading.BoundedSemaphore(max(1, threads // 2))
+        self._room = threading.BoundedSemaphore(max(1, threads * 3 // 4))
 
     def run(self, job_ids: Sequence[int]) -> None:
         """Send the creates of these jobs, as many as the allowance has places for; the others go back to the queue."""

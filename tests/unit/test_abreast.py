@@ -12,6 +12,7 @@ import pytest
 from imagejobs.clock import SystemClock
 from imagejobs.job import Job
 from imagejobs.states import State
+from tests.simulation.world import InTurn
 from worker.abreast import Abreast, Decided
 from worker.outcomes import Wait
 
@@ -126,3 +127,40 @@ def test_what_cannot_be_written_is_raised_to_the_sender(pool):
 
     with pytest.raises(LookupError):
         calls.write()
+
+
+class Turned:
+    """A steady clock that stands still until it is set."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+
+    def monotonic(self) -> float:
+        """As it was set."""
+        return self.time
+
+
+def test_an_answer_waits_for_the_next_call_when_that_is_near():
+    """Creates in their slots: each is answered before the next one begins, and all are written together."""
+    desk, clock = Desk(), Turned()
+    calls = Abreast(InTurn(), clock=clock, conclude=desk.conclude)
+    for number in range(3):
+        clock.time = number * 0.03
+        calls.start(lambda number=number: decided(number))
+        calls.write(until=clock.time + 0.03)
+
+    assert [] == desk.written
+
+    calls.write()
+
+    assert [[0, 1, 2]] == desk.written
+
+
+def test_an_answer_does_not_wait_for_a_call_that_is_far_off():
+    """The next slot comes later than an outcome may wait: it is written at once."""
+    desk, clock = Desk(), Turned()
+    calls = Abreast(InTurn(), clock=clock, conclude=desk.conclude)
+    calls.start(lambda: decided(1))
+    calls.write(until=1.0)
+
+    assert [[1]] == desk.written
