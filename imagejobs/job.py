@@ -64,6 +64,18 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Flight:
+    """As much of a running job as every sweep needs of all of them; of most, nothing more is ever read."""
+
+    job_id: int
+    version: str
+    prediction_id: str
+    intent_at: float
+    due_at: float
+    cancel_requested: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
     """One verified image in the store. `index` is the provider's own, so a withheld sibling leaves a gap."""
 

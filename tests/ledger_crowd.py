@@ -50,7 +50,9 @@ class Member:
 
     def sweep(self) -> int:
         """A sweep: whatever runs or is unknown, decided for in one transaction."""
-        found = [*self.ledger.views.running(ACCOUNT), *self.ledger.views.unknown(ACCOUNT, now=NOW)]
+        flying = self.ledger.views.jobs([flight.job_id for flight in self.ledger.views.flights(ACCOUNT)])
+        running = [job for job in flying if job.state is State.RUNNING]
+        found = [*running, *self.ledger.views.unknown(ACCOUNT, now=NOW)]
         for job in self.dice.sample(found, min(2, len(found))):
             prediction = f"stray-{self.dice.randint(1, 40)}"
             if not self.ledger.strays.adopt(job, prediction_id=prediction, now=NOW, look_at=NOW):

@@ -7,30 +7,28 @@ for providers without a list.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import structlog
 
 from imagejobs.edges.dialects import Prediction
 from imagejobs.edges.provider import NotListed
 from imagejobs.errors import Cause, Permanent, Refused, Throttled, Transient
-from imagejobs.job import Job
+from imagejobs.job import Flight, Job
+from imagejobs.states import State
 from worker.abreast import Decided
 from worker.calls import Calls
 from worker.looks import Looks
 from worker.outcomes import GiveUp, Held, Outcome, Retry, Wait
+from worker.planning import Limits, RunTimes, next_sweep
 from worker.services import Services
-from worker.stages.poll import RECHECK_SECONDS
+from worker.stages.poll import RECHECK_SECONDS, runs_on
 from worker.stages.record import SURELY_READABLE_SECONDS
 from worker.strays import Strays
 
 FEW = 4  # so many that are not seen yet are cheaper looked at singly than by paging on through the list
 SKEW_SECONDS = 60.0  # how far our clock may be ahead of the provider's
 LOOKS_A_SWEEP = 64
-SECONDS_A_PAGE = (
-    1.0  # a sweep of n pages is repeated after n seconds: a tenth of a call an image at ten creates a second
-)
-SLOWEST_SECONDS = 20.0
 IDLE_SECONDS = 2.0
 LISTLESS_SECONDS = 600.0
 AGAIN_SECONDS = 0.5  # without a list: how soon to see who is due
@@ -46,35 +44,48 @@ class Sweeper:
         self._calls = Calls(services)
         self._looks = Looks(services, calls=self._calls)
         self._strays = Strays(services, calls=self._calls)
+        self._run_times = RunTimes()
         self._listless_until = 0.0  # monotonic: a provider without a list is not asked for it at every sweep
 
     def run(self) -> float:
         """Look at everything due. Returns the seconds after which the next sweep makes sense."""
-        services = self._services
-        running = services.ledger.views.running(services.account)
+        flights = self._services.ledger.views.flights(self._services.account)
         reach = None if self._is_listless() else self._strays.reach()
-        if not running and reach is None:
+        if not flights and reach is None:
             return IDLE_SECONDS
-        seen, pages = self._list(running, reach)
-        singles = self._stragglers(running, seen, has_list=pages is not None)
-        self._looks.conclude([*self._read(running, seen), *self._look_at(singles)])
-        return AGAIN_SECONDS if pages is None else min(SLOWEST_SECONDS, max(1, pages) * SECONDS_A_PAGE)
+        seen, pages = self._list(flights, reach)
+        singles = self._stragglers(flights, seen, has_list=pages is not None)
+        self._conclude(flights, seen, singles)
+        return AGAIN_SECONDS if pages is None else self._next(flights, seen, calls=pages + len(singles))
+
+    def _next(self, flights: Sequence[Flight], seen: Mapping[str, Prediction], *, calls: int) -> float:
+        """When to sweep again, by what has ended and what runs on."""
+        services, now = self._services, self._services.clock.now()
+        over = {one.id: one.completed_at for one in seen.values() if one.is_final}
+        flying = [flight for flight in flights if flight.prediction_id not in over]
+        waits = (flight.intent_at + self._run_times.earliest(flight.version) - now for flight in flying)
+        return next_sweep(
+            calls=calls,
+            ended_at=[at for at in over.values() if at is not None],
+            soonest_seconds=min(waits, default=0.0),
+            limits=Limits(calls_per_minute=services.calls.per_minute(), keep_seconds=services.settings.keep_seconds),
+        )
 
     def _is_listless(self) -> bool:
         return self._services.clock.monotonic() < self._listless_until
 
-    def _list(self, running: Sequence[Job], reach: float | None) -> tuple[dict[str, Prediction], int | None]:
-        """What the list shows of `running`, and how many pages that took; None where the provider has no list.
+    def _list(self, flights: Sequence[Flight], reach: float | None) -> tuple[dict[str, Prediction], int | None]:
+        """What the list shows of `flights`, and how many pages that took; None where the provider has no list.
 
         `reach` is back to when it is read to its end, in search of orphans.
         """
         if self._is_listless():
             return {}, None
-        wanted = {job.prediction_id for job in running}
+        wanted = {flight.prediction_id for flight in flights}
         seen: dict[str, Prediction] = {}
         others: list[Prediction] = []
         pages = 0
-        since = min([job.intent_at or 0.0 for job in running] + ([] if reach is None else [reach]))
+        since = min([flight.intent_at for flight in flights] + ([] if reach is None else [reach]))
         try:
             for page in self._pages(since - SKEW_SECONDS):
                 is_enough = len(wanted) - len(seen) <= FEW
@@ -104,20 +115,42 @@ class Sweeper:
             if cursor is None:
                 return
 
-    def _stragglers(self, running: Sequence[Job], seen: dict[str, Prediction], *, has_list: bool) -> list[Job]:
-        """Those to be looked at singly: due, not seen, and old enough for the list to have shown them."""
+    def _stragglers(self, flights: Sequence[Flight], seen: Mapping[str, Prediction], *, has_list: bool) -> list[Flight]:
+        """Those to be looked at singly: due and not seen."""
         now = self._services.clock.now()
-        settled = now - (self._services.settings.settle_seconds if has_list else 0.0)
-        due = [job for job in running if job.due_at <= now and job.prediction_id not in seen]
-        return [job for job in due if (job.intent_at or 0.0) <= settled][:LOOKS_A_SWEEP]
+        unseen = (flight for flight in flights if flight.prediction_id not in seen)
+        return [flight for flight in unseen if self._due_at(flight, has_list=has_list) <= now][:LOOKS_A_SWEEP]
 
-    def _read(self, running: Sequence[Job], seen: dict[str, Prediction]) -> Iterator[tuple[Job, Outcome]]:
-        """What the list says. "Not yet" is written only when the job's single look falls due, and so almost never."""
+    def _due_at(self, flight: Flight, *, has_list: bool) -> float:
+        """When it is worth a single look: old enough to have ended, and for the list to show it where there is one."""
+        settling = self._services.settings.settle_seconds if has_list else 0.0
+        return max(flight.due_at, flight.intent_at + max(settling, self._run_times.earliest(flight.version)))
+
+    def _conclude(self, flights: Sequence[Flight], seen: Mapping[str, Prediction], singles: Sequence[Flight]) -> None:
+        """Decide for those of whom there is something to be said, and write it."""
+        shown = [flight for flight in flights if flight.prediction_id in seen and self._is_news(flight, seen)]
+        looked_at = {flight.job_id: flight.prediction_id for flight in [*shown, *singles]}
+        jobs = self._services.ledger.views.jobs(list(looked_at)) if looked_at else []
+        # Read anew, and so maybe of another attempt by now: what was seen is no news of that.
+        jobs = [job for job in jobs if (job.state, job.prediction_id) == (State.RUNNING, looked_at[job.id])]
+        unseen = [job for job in jobs if job.prediction_id not in seen]
+        self._looks.conclude([*self._read(jobs, seen), *self._look_at(unseen)])
+
+    def _is_news(self, flight: Flight, seen: Mapping[str, Prediction]) -> bool:
+        """Whether there is anything to decide, or to write: "not yet" only when the single look falls due."""
+        now, limit_seconds = self._services.clock.now(), self._services.settings.job_seconds
+        is_quiet = runs_on(flight, seen[flight.prediction_id], now=now, limit_seconds=limit_seconds)
+        return not is_quiet or self._due_at(flight, has_list=True) <= now + 1
+
+    def _read(self, jobs: Sequence[Job], seen: Mapping[str, Prediction]) -> Iterator[tuple[Job, Outcome]]:
+        """What the list says."""
         now = self._services.clock.now()
-        for job in running:
-            if job.prediction_id not in seen:
+        for job in jobs:
+            prediction = seen.get(job.prediction_id or "")
+            if prediction is None:
                 continue
-            outcome = self._looks.judge(job, seen[job.prediction_id])
+            self._run_times.learn(job.version, prediction)
+            outcome = self._looks.judge(job, prediction)
             if not isinstance(outcome, Wait) or job.due_at <= now + 1:
                 yield job, outcome
 
@@ -129,7 +162,9 @@ class Sweeper:
         if not self._calls.may_call():
             return job, Wait(after_seconds=1.0)
         try:
-            outcome = self._looks.judge(job, self._services.provider.get(job.prediction_id or ""))
+            prediction = self._services.provider.get(job.prediction_id or "")
+            self._run_times.learn(job.version, prediction)
+            outcome = self._looks.judge(job, prediction)
         except Throttled as error:
             return job, Wait(after_seconds=self._calls.throttled(error))
         except Transient as error:

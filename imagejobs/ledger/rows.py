@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Row, Select, and_, select
 
-from imagejobs.job import Batch, Job
+from imagejobs.job import Batch, Flight, Job
 from imagejobs.ledger.tables import END_IT, attempts, batches, in_flight, jobs
 from imagejobs.states import State
 
@@ -63,6 +63,35 @@ def job_of(row: Row[Any]) -> Job:
             "output": tuple(json.loads(row.output)) if row.output else (),
             "copy_tries": row.copy_tries or 0,
         }
+    )
+
+
+def flight_query() -> Select[Any]:
+    """Jobs with a prediction, in the few columns that a sweep reads of all of them."""
+    return (
+        select(
+            jobs.c.id,
+            jobs.c.version,
+            attempts.c.prediction_id,
+            attempts.c.intent_at,
+            jobs.c.due_at,
+            jobs.c.cancel_requested,
+        )
+        .join(batches, batches.c.id == jobs.c.batch_id)
+        .join(attempts, and_(attempts.c.job_id == jobs.c.id, attempts.c.number == jobs.c.attempt))
+    )
+
+
+def flight_of(row: Row[Any]) -> Flight:
+    """One row of `flight_query`."""
+    job_id, version, prediction_id, intent_at, due_at, cancel_requested = row
+    return Flight(
+        job_id=job_id,
+        version=version,
+        prediction_id=prediction_id,
+        intent_at=intent_at,
+        due_at=due_at,
+        cancel_requested=cancel_requested == END_IT,
     )
 
 

@@ -8,23 +8,25 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, delete, func, insert, select, tuple_
 
-from imagejobs.job import Job
+from imagejobs.job import Flight, Job
 from imagejobs.ledger.engine import Database
-from imagejobs.ledger.rows import expiries, job_of, job_query, parts
+from imagejobs.ledger.rows import expiries, flight_of, flight_query, job_of, job_query, parts
 from imagejobs.ledger.tables import attempts, batches, images, in_flight, jobs, orphans, schemas
 from imagejobs.states import State
 
 PAGE = 2000  # rows held in memory at once, whatever the size of a batch
 
 
-def _flying(state: State, *where: ColumnElement[bool]) -> Select[Any]:
-    return job_query().where(in_flight(state), batches.c.account == bindparam("account"), *where)
+def _flying(query: Select[Any], state: State, *where: ColumnElement[bool]) -> Select[Any]:
+    return query.where(in_flight(state), batches.c.account == bindparam("account"), *where)
 
 
 # Built once: every sweep asks them.
-_RUNNING = _flying(State.RUNNING).order_by(attempts.c.intent_at, jobs.c.id)
-_UNKNOWN = _flying(State.SUBMITTING, jobs.c.due_at <= bindparam("now")).order_by(attempts.c.intent_at, jobs.c.id)
-_SUBMITTING = _flying(State.SUBMITTING).order_by(jobs.c.id)
+_RUNNING = _flying(flight_query(), State.RUNNING).order_by(attempts.c.intent_at, jobs.c.id)
+_UNKNOWN = _flying(job_query(), State.SUBMITTING, jobs.c.due_at <= bindparam("now")).order_by(
+    attempts.c.intent_at, jobs.c.id
+)
+_SUBMITTING = _flying(job_query(), State.SUBMITTING).order_by(jobs.c.id)
 _NAMED = job_query().where(jobs.c.id.in_(bindparam("ids", expanding=True))).order_by(jobs.c.id)
 _KNOWN = [
     select(column).where(column.in_(bindparam("ids", expanding=True)))
@@ -38,9 +40,10 @@ class Views:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def running(self, account: str) -> list[Job]:
+    def flights(self, account: str) -> list[Flight]:
         """The account's jobs whose prediction is at the provider, the oldest first."""
-        return self._jobs(_RUNNING, account=account)
+        with self._database.read() as connection:
+            return [flight_of(row) for row in connection.execute(_RUNNING, {"account": account})]
 
     def unknown(self, account: str, *, now: float) -> list[Job]:
         """Creates whose reply is lost, for which it is time to look them up. The oldest intent first."""
@@ -52,7 +55,7 @@ class Views:
 
     def jobs(self, job_ids: Sequence[int]) -> list[Job]:
         """These jobs as they stand now, in order of id."""
-        return self._jobs(_NAMED, ids=list(job_ids))
+        return [job for ids in parts(sorted(job_ids)) for job in self._jobs(_NAMED, ids=list(ids))]
 
     def _jobs(self, query: Select[Any], **which: Any) -> list[Job]:
         with self._database.read() as connection:

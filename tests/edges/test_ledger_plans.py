@@ -139,7 +139,7 @@ def _copy(at: Desk) -> None:
 
 
 def _settle(at: Desk) -> None:
-    found = at.ledger.views.running(at.account)
+    found = at.ledger.views.jobs([flight.job_id for flight in at.ledger.views.flights(at.account)])
     assert at.apply(*(moves.generate_again(job, cause=Cause.TRANSIENT, error="x", due_at=NOW) for job in found))
 
 
@@ -171,7 +171,7 @@ WORK: dict[str, tuple[Callable[[Desk], Any], tuple[str, ...]]] = {
     "forget_overdue": (lambda at: at.ledger.turns.forget_overdue(now=LATER), ("jobs_hinted",)),
     "forget_all": (lambda at: at.ledger.turns.forget_all(now=LATER), ("jobs_hinted", "jobs_in_flight")),
     "take_copies": (_copy, ("jobs_in_flight", PRIMARY)),
-    "running": (lambda at: at.ledger.views.running(at.account), ("jobs_in_flight",)),
+    "flights": (lambda at: at.ledger.views.flights(at.account), ("jobs_in_flight",)),
     "unknown": (lambda at: at.ledger.views.unknown(at.account, now=LATER), ("jobs_in_flight",)),
     "submitting": (lambda at: at.ledger.views.submitting(at.account), ("jobs_in_flight",)),
     "backlog_expiry": (lambda at: at.ledger.views.backlog_expiry(at.account, leave_out=0), ("jobs_in_flight",)),

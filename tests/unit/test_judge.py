@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from imagejobs.errors import Cause
+from imagejobs.job import Flight
 from tests.making import a_job, a_prediction
 from worker.outcomes import Canceled, Finished, GiveUp, Outcome, Retry, Wait
-from worker.stages.poll import LOST_SECONDS, OVERDUE_SECONDS, Verdict, judge
+from worker.stages.poll import LOST_SECONDS, OVERDUE_SECONDS, Verdict, judge, runs_on
 
 LIMIT = 1800.0
 
@@ -154,3 +155,22 @@ def test_an_end_in_the_future_counts_from_now(completed_at):
     found = outcome(status="succeeded", output=("https://x/out-0.png",), completed_at=completed_at)
 
     assert Finished(output=("https://x/out-0.png",), completed_at=1010.0, predict_time_s=None) == found
+
+
+@pytest.mark.parametrize(
+    ("status", "age_seconds", "is_unwanted", "expected"),
+    [
+        ("processing", 10.0, False, True),
+        ("a status nobody knows", 10.0, False, True),
+        ("succeeded", 10.0, False, False),
+        ("aborted", 10.0, False, False),
+        ("processing", 10.0, True, False),
+        ("starting", LIMIT + OVERDUE_SECONDS + 1, False, False),
+    ],
+)
+def test_what_runs_on_in_time_and_is_wanted_needs_no_decision(status, age_seconds, is_unwanted, expected):
+    """Of all others the job is read, and judged."""
+    facts = {"version": "v", "prediction_id": "p", "due_at": 0.0}
+    flight = Flight(job_id=1, intent_at=1000.0, cancel_requested=is_unwanted, **facts)
+
+    assert expected is runs_on(flight, a_prediction(status=status), now=1000.0 + age_seconds, limit_seconds=LIMIT)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from imagejobs.edges.dialects import Prediction
 from imagejobs.errors import Cause
-from imagejobs.job import Job
+from imagejobs.job import Flight, Job
 from worker.outcomes import Canceled, Finished, GiveUp, Outcome, Retry, Wait
 
 PENDING = frozenset({"starting", "processing"})
@@ -37,6 +37,12 @@ class Verdict:
 
     outcome: Outcome
     cancel: bool = False
+
+
+def runs_on(flight: Flight, prediction: Prediction, *, now: float, limit_seconds: float) -> bool:
+    """Whether there is nothing to decide yet: it has not ended, is wanted, and in time."""
+    is_late = now - flight.intent_at - limit_seconds > OVERDUE_SECONDS
+    return not (prediction.is_final or flight.cancel_requested or is_late)
 
 
 def judge(job: Job, prediction: Prediction, *, now: float, limit_seconds: float) -> Verdict:
