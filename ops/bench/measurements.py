@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from ops.bench import idle, million
+from ops.bench import changes, idle, million
 from ops.bench.verbs import Measurement
 
 MEASUREMENTS: tuple[Measurement, ...] = (
     million.MEASUREMENT,
     idle.MEASUREMENT,
+    changes.MEASUREMENT,
 )
