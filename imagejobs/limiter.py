@@ -1,8 +1,9 @@
 """One limiter for the whole fleet, per account, in Redis: places in time, reserved evenly spaced, never a burst.
 
-A 429 that comes all the same closes the bucket for as long as the provider says and cuts the rate (at most once in two
-seconds, however many 429s one burst brings); the rate then climbs back by itself. Creates and other calls have a
-bucket each, as at the provider (https://replicate.com/docs/topics/predictions/rate-limits).
+A 429 closes the bucket for as long as the provider says, and teaches what it really allows: by its own words, else by
+what was accepted since the 429 before it. What the headers of later replies show lifts the rate again at once; where
+there are none, it climbs by itself until the next 429 (docs/decisions/0018). The setting is the ceiling. Creates and
+other calls have a bucket each, as at the provider (https://replicate.com/docs/topics/predictions/rate-limits).
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ import redis
 
 ASSUMED_PER_SECOND = 50.0  # where the allowance is said to be unlimited and a 429 says otherwise
 UNSAID_SECONDS = 2.0  # how long to close when a 429 names no wait
+CATCH_UP_SECONDS = 0.4  # of creates that nobody was there to send in time; a provider takes about a second's at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
     """`places` calls may be made: the first after `after_seconds`, then one each `spacing_seconds`.
 
-    No places: `after_seconds` says when asking again makes sense.
+    No places: `after_seconds` says when asking again makes sense, early enough to be in time for the next one.
     """
 
     places: int
@@ -32,18 +34,42 @@ class Grant:
 class Limiter:
     """The allowance of one kind of call. Raises redis.RedisError when Redis is away: then nothing is allowed."""
 
-    def __init__(self, client: redis.Redis, key: str, *, per_minute: float) -> None:
+    def __init__(self, client: redis.Redis, key: str, *, per_minute: float, catch_up_seconds: float = 0.0) -> None:
         self._client = client
         self._key = key
         self._per_second = per_minute / 60
+        self._catch_up_seconds = catch_up_seconds
         self._reserve = client.register_script(_script("limiter.lua"))
         self._throttled = client.register_script(_script("throttled.lua"))
+        # What this process last heard, a second. Threads may overwrite each other's: they hear of the same account.
+        self._learnt: float | None = None
+        self._shown: float | None = None
+        self._told: float | None = None
 
     def reserve(self, places: int, *, ahead_seconds: float) -> Grant:
         """Reserve up to `places` places that lie within `ahead_seconds` from now."""
-        args = [places, ahead_seconds, self._per_second, ASSUMED_PER_SECOND]
-        granted, after, spacing = self._reserve(keys=[self._key], args=args)
-        return Grant(places=int(granted), after_seconds=float(after), spacing_seconds=float(spacing))
+        shown, self._shown = self._shown, None
+        args = [places, ahead_seconds, self._per_second, ASSUMED_PER_SECOND, self._catch_up_seconds, shown or ""]
+        granted, after, spacing, is_learnt = self._reserve(keys=[self._key], args=args)
+        grant = Grant(places=int(granted), after_seconds=float(after), spacing_seconds=float(spacing))
+        if is_learnt == "0":
+            self._learnt = None
+        elif grant.places:
+            self._learnt = 1 / grant.spacing_seconds
+        return grant
+
+    def hear(self, *, shown: float | None = None, told: float | None = None) -> None:
+        """What a reply says of the allowance, a minute: `shown` at least, by its headers; `told`, by a 429's words.
+
+        Costs nothing, unless the fleet goes slower than it might. Never raises: the reply itself matters more.
+        """
+        if told is not None:
+            self._told = told / 60
+        if shown is not None and self._learnt is not None:
+            self._shown = shown / 60
+            if self._shown > self._learnt:
+                with suppress(redis.RedisError):
+                    self.reserve(0, ahead_seconds=0.0)
 
     def per_minute(self) -> float:
         """The allowance in force: what was set while running, else the setting; less what 429s have taught."""
@@ -74,15 +100,21 @@ class Limiter:
         Never raises: what the 429 says of its own call must not be lost with it, and while Redis is away nobody calls.
         """
         seconds = UNSAID_SECONDS if after_seconds is None else after_seconds
+        told, self._told = self._told, None
         with suppress(redis.RedisError):
-            self._throttled(keys=[self._key], args=[seconds, self._per_second, ASSUMED_PER_SECOND])
+            args = [seconds, self._per_second, ASSUMED_PER_SECOND, told or ""]
+            self._learnt = float(self._throttled(keys=[self._key], args=args))
         return seconds
 
     def give_back(self, grant: Grant, places: int) -> None:
         """Places that were reserved and will not be used, if nobody has reserved behind them for good. Never raises."""
         if places and grant.spacing_seconds:
+            back = -places * grant.spacing_seconds
+            pipe = self._client.pipeline(transaction=False)
+            for name, change in (("free_at", back), ("ideal_at", back), ("taken", -places)):
+                pipe.hincrbyfloat(self._key, name, change)
             with suppress(redis.RedisError):  # then they go by unused: a moment's pause
-                self._client.hincrbyfloat(self._key, "free_at", -places * grant.spacing_seconds)
+                pipe.execute()
 
 
 def _script(name: str) -> str:

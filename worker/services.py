@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from imagejobs.batchfiles import write_files
 from imagejobs.clock import Clock, SystemClock
 from imagejobs.closing import WriteFiles
 from imagejobs.dispatch import Dispatch
+from imagejobs.edges.allowances import Overheard
 from imagejobs.edges.bucket import open_store
 from imagejobs.edges.download import Downloader
 from imagejobs.edges.provider import Provider
@@ -21,7 +22,7 @@ from imagejobs.edges.store import Store
 from imagejobs.errors import BadSetting
 from imagejobs.job import Job
 from imagejobs.ledger import LEDGER_ERRORS, Ledger
-from imagejobs.limiter import Limiter
+from imagejobs.limiter import CATCH_UP_SECONDS, Limiter
 from imagejobs.moves import Look, Move
 from imagejobs.queues import Broker
 from imagejobs.settings import Settings
@@ -115,8 +116,14 @@ def open_services(settings: Settings) -> Services:
     account = settings.account_name
     broker = Broker(settings.redis_url, account=account, threads=settings.threads)
     store = open_store(settings.store_url)
-    provider = Provider(settings, clock=clock)
+    creates = Limiter(
+        broker.redis,
+        broker.prefix + "creates",
+        per_minute=settings.creates_per_minute,
+        catch_up_seconds=CATCH_UP_SECONDS,
+    )
     calls = Limiter(broker.redis, broker.prefix + "calls", per_minute=settings.calls_per_minute)
+    provider = Provider(settings, clock=clock, hear=_to(creates, calls))
     copier = Copier(
         downloader=Downloader(settings),
         record=Record(provider=provider, calls=calls, clock=clock),
@@ -134,7 +141,7 @@ def open_services(settings: Settings) -> Services:
         provider=provider,
         store=store,
         copier=copier,
-        creates=Limiter(broker.redis, broker.prefix + "creates", per_minute=settings.creates_per_minute),
+        creates=creates,
         calls=calls,
         policy=Policy(
             max_tries=settings.max_tries,
@@ -148,6 +155,15 @@ def open_services(settings: Settings) -> Services:
         looking=ThreadPoolExecutor(LOOKS_AT_ONCE, "look"),
         write_files=write_apart,
     )
+
+
+def _to(creates: Limiter, calls: Limiter) -> Callable[[bool, Overheard], None]:
+    """What the provider's replies say of the allowance goes to the limiter of that kind of call."""
+
+    def hear(is_create: bool, said: Overheard) -> None:
+        (creates if is_create else calls).hear(shown=said.shown, told=said.told)
+
+    return hear
 
 
 class LedgerClock(SystemClock):

@@ -25,13 +25,14 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 from urllib.parse import quote, urlsplit
 
 from imagejobs.clock import Clock
 from imagejobs.edges import webhooks, wire
+from imagejobs.edges.allowances import Overheard, overheard
 from imagejobs.edges.dialects import (
     ImagesAnswer,
     Page,
@@ -76,8 +77,13 @@ class AccountCheck:
 class Provider:
     """Every call to the provider; safe to share between threads. Raises as the table above says."""
 
-    def __init__(self, settings: Settings, *, clock: Clock) -> None:
-        """Raises BadSetting for a token that no header can carry (a stray line break, an unfinished paste)."""
+    def __init__(
+        self, settings: Settings, *, clock: Clock, hear: Callable[[bool, Overheard], None] = lambda *_: None
+    ) -> None:
+        """`hear` is told what each reply lets slip of the allowance: of creates (True) or of other calls.
+
+        Raises BadSetting for a token that no header can carry (a stray line break, an unfinished paste).
+        """
         token = settings.token.get_secret_value().strip() if settings.token else ""
         if not (token.isascii() and token.isprintable()) or " " in token:
             raise BadSetting("REPLICATE_API_TOKEN holds blanks, line breaks or odd characters: set it again")
@@ -86,6 +92,7 @@ class Provider:
         self._base = settings.base_url
         self._host = urlsplit(settings.base_url).netloc
         self._clock = clock
+        self._hear = hear
         self._read_seconds = settings.read_seconds
         self._session = wire.open_session(threads=settings.threads)
         self._clock_ahead = 0.0  # seconds that the provider's clock is ahead of ours, by the last Date header
@@ -223,6 +230,7 @@ class Provider:
         if (date := read_http_date(reply.headers.get("Date"))) is not None:
             ahead = date - self._clock.now()
             self._clock_ahead = ahead if abs(ahead) < MOST_AHEAD_SECONDS else 0.0
+        self._hear((method, path) == ("POST", "/predictions"), overheard(reply.status, reply.headers, reply.body))
         return reply
 
     def _read(self, method: str, path: str, *, query: Mapping[str, str] | None = None) -> wire.Reply:

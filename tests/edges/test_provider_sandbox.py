@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from imagejobs.clock import SystemClock
+from imagejobs.edges.allowances import Overheard
 from imagejobs.edges.dialects import ImagesAnswer, Prediction
 from imagejobs.edges.download import Downloader, Gone
 from imagejobs.edges.images import Checked, inspect
@@ -101,6 +102,22 @@ def test_a_prediction_is_made_seen_and_copied(
     assert done.predict_time_s is not None
     assert made.deadline == pytest.approx(time.time() + 60, abs=10)
     assert (sandbox.stats()["creates_accepted"], sandbox.stats()["files_with_token"]) == (1, 0)
+
+
+def test_replies_let_slip_what_is_allowed(sandbox: SandboxServer) -> None:
+    """Headers of every success, the words of a 429; creates and other calls apart."""
+    sandbox.limits(creates_per_minute=6, calls_per_minute=3000, burst=1)
+    heard: list[tuple[bool, Overheard]] = []
+    settings = Settings.read({}, **sandbox.settings)
+    provider = Provider(settings, clock=SystemClock(), hear=lambda *said: heard.append(said))
+    made = create(provider)
+    provider.get(made.id)
+    with pytest.raises(Throttled):
+        create(provider)
+    provider.close()
+
+    expected = [(True, Overheard(shown=5 * 60 / 51)), (False, Overheard(shown=2999.0)), (True, Overheard(told=6.0))]
+    assert expected == heard
 
 
 def test_the_list_shows_what_was_made_since(provider: Provider) -> None:
