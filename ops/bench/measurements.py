@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from ops.bench import changes, idle, million
+from ops.bench import changes, fairness, idle, million, outage
 from ops.bench.verbs import Measurement
 
 MEASUREMENTS: tuple[Measurement, ...] = (
     million.MEASUREMENT,
-    idle.MEASUREMENT,
     changes.MEASUREMENT,
+    fairness.MEASUREMENT,
+    outage.MEASUREMENT,
+    idle.MEASUREMENT,
 )

@@ -57,7 +57,12 @@ def paid_twice(made: Iterable[Made]) -> int:
 
 
 def latencies(made: Iterable[Made], arrivals: Mapping[str, float]) -> list[float]:
-    """From the end at the provider to the image's arrival in the bucket, a row each.
+    """From the end at the provider to the image's arrival in the bucket, a row each."""
+    return [arrived - ended for ended, arrived in copied(made, arrivals)]
+
+
+def copied(made: Iterable[Made], arrivals: Mapping[str, float]) -> list[tuple[float, float]]:
+    """When each row's prediction ended, and when its image arrived in the bucket.
 
     Of several predictions of a row, the one that ended last before the arrival is the one that was copied.
     """
@@ -66,12 +71,8 @@ def latencies(made: Iterable[Made], arrivals: Mapping[str, float]) -> list[float
         arrived = arrivals.get(one.row)
         if one.status == "succeeded" and one.completed_at is not None and arrived is not None:
             ended.setdefault(one.row, []).append(one.completed_at)
-    waits = []
-    for row, times in ended.items():
-        before = [at for at in times if at <= arrivals[row]]
-        if before:
-            waits.append(arrivals[row] - max(before))
-    return waits
+    before = {row: [at for at in times if at <= arrivals[row]] for row, times in ended.items()}
+    return [(max(times), arrivals[row]) for row, times in before.items() if times]
 
 
 def quantile(values: Sequence[float], share: float) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,28 +32,28 @@ class Run:
     """`measure` returns the figures of one run, by name; None where a figure means nothing."""
 
     def __init__(self, contestant: Contestant, scenario: Scenario, *, servers: Servers, folder: Path) -> None:
-        self._contestant = contestant
-        self._scenario = scenario
-        self._servers = servers
+        self.contestant = contestant
+        self.scenario = scenario
+        self.servers = servers
         self.folder = folder
-        self._rows = write_rows(folder / "rows.jsonl", scenario, "picture", scenario.jobs)
+        self.rows = write_rows(folder / "rows.jsonl", scenario, "picture", scenario.jobs)
 
     def measure(self) -> dict[str, float | None]:
         """Raises RunFailed, with the end of the processes' log."""
         with (
-            Provider(self.folder / "sandbox", self._scenario) as provider,
+            Provider(self.folder / "sandbox", self.scenario) as provider,
             Family(folder=self.folder, environ=self._environ(provider)) as family,
         ):
-            self._servers.sink.reset()
+            self.servers.sink.reset()
             self._warm_up(family, provider)
-            return self._measure(family, provider)
+            return self.measured(family, provider)
 
     def _environ(self, provider: Provider) -> dict[str, str]:
-        given = self._servers.environ(provider)
+        given = self.servers.environ(provider)
         given |= {"IMAGEJOBS_HOME": str(self.folder / "home")}
-        if self._contestant.is_ours and self._contestant.on_postgres:
-            given |= {"DATABASE_URL": self._servers.new_database()}
-        self._given = environ_of(self._contestant, self._scenario, given)
+        if self.contestant.is_ours and self.contestant.on_postgres:
+            given |= {"DATABASE_URL": self.servers.new_database()}
+        self._given = environ_of(self.contestant, self.scenario, given)
         return self._given
 
     def _warm_up(self, family: Family, provider: Provider) -> None:
@@ -60,20 +61,20 @@ class Run:
 
         A script makes the few in a life of its own: so the provider at least has drawn its pictures.
         """
-        warm = write_rows(self.folder / "warm.jsonl", self._scenario, "warm", self._scenario.warm_up_jobs)
-        family.start(self._contestant.commands(self._scenario, warm))
-        if not self._scenario.warm_up_jobs:
+        warm = write_rows(self.folder / "warm.jsonl", self.scenario, "warm", self.scenario.warm_up_jobs)
+        family.start(self.contestant.commands(self.scenario, warm))
+        if not self.scenario.warm_up_jobs:
             return
-        if not self._contestant.is_script:
-            self._enqueue(warm)
+        if not self.contestant.is_script:
+            self.bring(warm)
         until = time.monotonic() + START_SECONDS
         while not self._is_warm(family):
             if time.monotonic() > until or not family.is_running:
-                raise RunFailed(f"{self._contestant.name} did not warm up: {self._log()}")
+                raise RunFailed(f"{self.contestant.name} did not warm up: {self._log()}")
             time.sleep(LOOK_SECONDS)
         self._let_quiet_down(family)
         provider.reset()
-        self._servers.sink.reset()
+        self.servers.sink.reset()
 
     def counting_begins(self, family: Family) -> None:
         """For a run that wants to know more of its processes: called before the first row is brought."""
@@ -81,36 +82,44 @@ class Run:
     def counting_ends(self, family: Family) -> None:
         """The same, when all images are there and the family is quiet."""
 
-    def _is_warm(self, family: Family) -> bool:
-        has_all = self._servers.sink.images() >= self._scenario.warm_up_jobs
-        return has_all and not (self._contestant.is_script and family.is_running)
+    def while_it_waits(self, images: int) -> None:
+        """The same, now and then while images come."""
 
-    def _measure(self, family: Family, provider: Provider) -> dict[str, float | None]:
-        provider.faults([dict(rule) for rule in self._scenario.faults])
+    def further_figures(self, _made: list[measures.Made], _arrivals: Mapping[str, float], /) -> dict[str, float | None]:
+        """The same, at the end."""
+        return {}
+
+    def _is_warm(self, family: Family) -> bool:
+        has_all = self.servers.sink.images() >= self.scenario.warm_up_jobs
+        return has_all and not (self.contestant.is_script and family.is_running)
+
+    def measured(self, family: Family, provider: Provider) -> dict[str, float | None]:
+        """The figures, from here on where everybody is warm."""
+        provider.faults([dict(rule) for rule in self.scenario.faults])
         watch = Watch(family)
         self.counting_begins(family)
-        cpu_before, redis_before = family.cpu_seconds(), self._servers.redis_info()
+        cpu_before, redis_before = family.cpu_seconds(), self.servers.redis_info()
         enqueue_seconds = None
-        if self._contestant.is_script:
+        if self.contestant.is_script:
             family.kill()
-            family.start(self._contestant.commands(self._scenario, self._rows))
+            family.start(self.contestant.commands(self.scenario, self.rows))
             cpu_before = self._cpu_at_first_create(family, provider)
         else:
-            enqueue_seconds = self._enqueue(self._rows)
+            enqueue_seconds = self.bring(self.rows)
         self._wait(watch)
         self._let_quiet_down(family)
         self.counting_ends(family)
         watch.weigh(share=1.0)
         cpu = family.cpu_seconds() - cpu_before
-        commands = self._servers.redis_info()["total_commands_processed"] - redis_before["total_commands_processed"]
+        commands = self.servers.redis_info()["total_commands_processed"] - redis_before["total_commands_processed"]
         figures = self._figures(provider, cpu=cpu)
         images = int(figures["images"] or 0)
         return {
             **figures,
             "kills": watch.kills,
             **watch.figures(),
-            "redis_commands_per_image": None if self._contestant.is_script else measures.per(commands, images),
-            "enqueue_cpu_ms_per_row": enqueue_seconds and enqueue_seconds * 1000 / self._scenario.jobs,
+            "redis_commands_per_image": None if self.contestant.is_script else measures.per(commands, images),
+            "enqueue_cpu_ms_per_row": enqueue_seconds and enqueue_seconds * 1000 / self.scenario.jobs,
         }
 
     def _cpu_at_first_create(self, family: Family, provider: Provider) -> float:
@@ -119,9 +128,9 @@ class Run:
             time.sleep(0.02)
         return family.cpu_seconds()
 
-    def _enqueue(self, rows: Path) -> float:
+    def bring(self, rows: Path, *options: str) -> float:
         """Bring rows to the queue. Returns the CPU time that it cost."""
-        command = filled(self._contestant.enqueue, self._scenario, rows)
+        command = [*filled(self.contestant.enqueue, self.scenario, rows), *options]
         with (self.folder / "enqueue.log").open("ab") as log:
             process = subprocess.Popen(
                 command, cwd=ROOT, env=self._given, stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -135,25 +144,26 @@ class Run:
     def _wait(self, watch: Watch) -> None:
         """Until every row has its image, or none has come for so long that none will."""
         images, seen_at = 0, time.monotonic()
-        while images < self._scenario.jobs:
+        while images < self.scenario.jobs:
             time.sleep(LOOK_SECONDS)
-            watch.weigh(share=images / self._scenario.jobs)
+            watch.weigh(share=images / self.scenario.jobs)
+            self.while_it_waits(images)
             ended = not watch.family.is_running
-            now = self._servers.sink.images()
+            now = self.servers.sink.images()
             if now > images:
                 images, seen_at = now, time.monotonic()
-            elif ended or time.monotonic() > seen_at + self._scenario.patience_seconds:
+            elif ended or time.monotonic() > seen_at + self.scenario.patience_seconds:
                 return
             if self._is_time_to_kill(images, watch):
                 watch.kills += 1
                 watch.family.kill()
-                watch.family.start(self._contestant.commands(self._scenario, self._rows))
+                watch.family.start(self.contestant.commands(self.scenario, self.rows))
 
     def _let_quiet_down(self, family: Family) -> None:
         """What follows the last image (acknowledgements, a manifest) belongs to the images' cost."""
         until = time.monotonic() + QUIET_WITHIN_SECONDS
-        marker = self._contestant.marker
-        while marker and not self._servers.sink.has(marker) and time.monotonic() < until:
+        marker = self.contestant.marker
+        while marker and not self.servers.sink.has(marker) and time.monotonic() < until:
             time.sleep(LOOK_SECONDS)
         before, used = family.cpu_seconds(), QUIET_LOOK_SECONDS
         while family.is_running and used > QUIET_SHARE * QUIET_LOOK_SECONDS and time.monotonic() < until:
@@ -162,13 +172,14 @@ class Run:
             before, used = now, now - before
 
     def _is_time_to_kill(self, images: int, watch: Watch) -> bool:
-        share = self._scenario.kill_at
-        return share is not None and not watch.kills and images >= share * self._scenario.jobs
+        share = self.scenario.kill_at
+        return share is not None and not watch.kills and images >= share * self.scenario.jobs
 
     def _figures(self, provider: Provider, *, cpu: float) -> dict[str, float | None]:
         made, stats = provider.made(), provider.stats()
-        counts, arrivals = self._servers.sink.arrivals()
-        return provider_figures(made, stats, arrivals, scenario=self._scenario) | {
+        counts, arrivals = self.servers.sink.arrivals()
+        own = provider_figures(made, stats, arrivals, scenario=self.scenario) | self.further_figures(made, arrivals)
+        return own | {
             "cpu_ms_per_image": measures.per(cpu * 1000, len(arrivals)),
             "puts_of_images": counts.get("images_intact", 0),
             "images_broken": counts.get("images_broken", 0),
@@ -176,6 +187,14 @@ class Run:
 
     def _log(self, name: str = "family.log") -> str:
         return (self.folder / name).read_text(encoding="utf-8", errors="replace")[-1500:]
+
+
+def alone(kind: type[Run], contestant: Contestant, scenario: Scenario) -> dict[str, float | None]:
+    """The figures of one run with servers of its own."""
+    with tempfile.TemporaryDirectory(prefix="imagejobs-bench-") as folder, Servers(Path(folder, "servers")) as servers:
+        own = Path(folder, "run")
+        own.mkdir()
+        return kind(contestant, scenario, servers=servers, folder=own).measure()
 
 
 def provider_figures(

@@ -71,6 +71,10 @@ class Sink(Server):
         """Count from here on."""
         self._ask("POST", "reset")
 
+    def outage(self, seconds: float) -> None:
+        """Answer everybody with 503 for so long."""
+        self._ask("POST", f"outage?seconds={seconds}")
+
     def _ask(self, method: str, name: str) -> dict[str, Any]:
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}/_sink/{name}", method=method)
         with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as reply:

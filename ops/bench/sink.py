@@ -4,7 +4,8 @@
 
 It checks the SHA-256 that a put was signed with and walks every PNG's checksums, so "arrived" means "intact". Images
 are measured and thrown away; anything else is kept in memory and given back. It proves nothing about stores: that is
-the tests' business, on real ones. `GET /_sink/arrivals` shows what came, `POST /_sink/reset` forgets it.
+the tests' business, on real ones. `GET /_sink/arrivals` shows what came, `POST /_sink/reset` forgets it, and
+`POST /_sink/outage?seconds=60` answers everybody with 503 for so long.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ops.bench.pngs import is_intact, prompt_of
 
 LARGEST_BODY_BYTES = 64_000_000
 NOT_FOUND = "<Error><Code>NoSuchKey</Code><Message>there is none</Message></Error>"
+AWAY = "<Error><Code>ServiceUnavailable</Code><Message>Reduce your request rate.</Message></Error>"
 BAD_DIGEST = "<Error><Code>XAmzContentSHA256Mismatch</Code><Message>other bytes than signed</Message></Error>"
 
 
@@ -40,6 +42,7 @@ class Sink:
 
     def __init__(self) -> None:
         self._objects: dict[str, Held] = {}
+        self._away_until = 0.0  # monotonic
         self.reset()
 
     def reset(self) -> None:
@@ -77,6 +80,9 @@ class Sink:
     async def handle(self, request: web.Request) -> web.Response:
         """PUT, GET, HEAD and DELETE of an object."""
         key = request.path
+        if time.monotonic() < self._away_until:
+            self.counts["refused_while_away"] += 1
+            return web.Response(status=503, text=AWAY, content_type="application/xml")
         if request.method == "PUT":
             return self.put(key, await request.read(), request.headers)
         self.counts[request.method.lower() + "s"] += 1
@@ -99,6 +105,11 @@ class Sink:
         """For whoever waits: of how many prompts an image has arrived, and the names of what is no image."""
         return web.json_response({"images": len(self.arrivals), "others": sorted(self.others)})
 
+    async def outage(self, request: web.Request) -> web.Response:
+        """Be away from now on, for the seconds asked for."""
+        self._away_until = time.monotonic() + float(request.query["seconds"])
+        return web.json_response({})
+
     async def forget(self, _: web.Request) -> web.Response:
         """See `reset`."""
         self.reset()
@@ -114,6 +125,7 @@ def application() -> web.Application:
             web.get("/_sink/arrivals", sink.show),
             web.get("/_sink/count", sink.count),
             web.post("/_sink/reset", sink.forget),
+            web.post("/_sink/outage", sink.outage),
             web.route("*", "/{key:.+}", sink.handle),
         ]
     )

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ops.bench.fairness import share_figures
 from ops.bench.measures import (
     Made,
     allowance_used,
@@ -15,6 +16,7 @@ from ops.bench.measures import (
     quantile,
     safe_per_create_allowed,
 )
+from ops.bench.outage import after_figures
 from ops.bench.run import provider_figures
 from ops.bench.scenarios import S2
 from ops.bench.servers import seconds
@@ -161,3 +163,35 @@ def test_growth_of_a_process_is_its_own() -> None:
     weighed = [(0.1, {1: mb}), (0.3, {1: 40 * mb, 2: 20 * mb}), (1.0, {1: 43 * mb, 3: 90 * mb})]
 
     assert ({1: 3.0}, {}) == (growths_mb(weighed), growths_mb(weighed[:2]))
+
+
+def test_shares_count_while_all_have_something_to_send() -> None:
+    """From the settling to the end of the first batch that has sent all; what another gets after that says nothing."""
+    small = [float(second) for second in range(1, 101)]
+    large = [second + part for second in range(1, 101) for part in (0.2, 0.4)] + [102 + one / 10 for one in range(50)]
+
+    even = share_figures([small, large], [(1, 100), (2, 500)])
+    uneven = share_figures([small, large], [(1, 100), (1, 500)])
+
+    assert (3 * 96 - 1, True) == (
+        even["creates_while_all_had_work"],
+        (even["largest_deviation_from_weight"] or 0) < 0.05,
+    )
+    assert pytest.approx(1 / 3, abs=0.02) == uneven["largest_deviation_from_weight"]
+
+
+def test_a_store_is_caught_up_with_when_all_that_waited_is_in_it() -> None:
+    """What ended while it was away, and not what ended later; whether it is slower afterwards is said of the rest."""
+    predictions = [
+        made("before", completed_at=10.0),
+        made("waited", completed_at=40.0),
+        made("waited long", completed_at=20.0),
+        made("meanwhile", completed_at=101.0),
+        made("afterwards", completed_at=130.0),
+    ]
+    arrivals = {"before": 11.0, "waited": 105.0, "waited long": 120.0, "meanwhile": 121.0, "afterwards": 131.5}
+
+    figures = after_figures(predictions, arrivals, back_at=100.0)
+
+    assert (2, 20.0) == (figures["images_that_waited"], figures["caught_up_after_s"])
+    assert (1.5, 1.5) == (figures["afterwards_safe_after_median_s"], figures["afterwards_safe_after_p99_s"])
