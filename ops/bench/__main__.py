@@ -45,23 +45,30 @@ VERBS = (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is asked for, and write the results and the page."""
-    parser = argparse.ArgumentParser(
+    given = parser().parse_args(arguments)
+    given.run(given)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Of the whole command line; what it parses says by `run` what to do."""
+    whole = argparse.ArgumentParser(
         prog="python -m ops.bench", epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", type=Path, default=ROOT / "docs", help="folder of the page (default: docs)")
-    verbs = parser.add_subparsers(dest="verb", required=True)
+    whole.add_argument("--out", type=Path, default=ROOT / "docs", help="folder of the page (default: docs)")
+    verbs = whole.add_subparsers(dest="verb", required=True)
     for verb in (*VERBS, *map(_measuring, MEASUREMENTS)):
         own = verbs.add_parser(verb.name, help=verb.help)
         verb.options(own)
         own.set_defaults(run=verb.run)
-    given = parser.parse_args(arguments)
-    given.run(given)
+    return whole
 
 
 def _measuring(one: Measurement) -> Verb:
     """The verb that keeps its figures, in place of those that are there, and writes the page."""
 
     def run(given: argparse.Namespace) -> None:
+        with opened(given.out / RESULTS) as book:
+            book.sign(one.name)
         for measured, figures in one.measure(given):
             with opened(given.out / RESULTS) as book:
                 book.sheets.setdefault(one.name, {})[measured] = figures

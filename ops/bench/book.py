@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from ops.bench.facts import machine, versions
+from ops.bench.facts import commit, machine, versions
 
 Figures = dict[str, float | None]
 Round = tuple[str, int]
@@ -33,11 +33,13 @@ class Book:
     contestants: dict[str, str] = field(default_factory=dict)
     runs: list[dict[str, Any]] = field(default_factory=list)
     sheets: dict[str, dict[str, Figures]] = field(default_factory=dict)
+    measured: dict[str, str] = field(default_factory=dict)
+    """When each scenario and verb was last measured, and of which commit."""
 
     @classmethod
     def begin(cls) -> Self:
         """An empty one, with this machine and these versions."""
-        return cls(made_at=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), machine=machine(), versions=versions())
+        return cls(made_at=_now(), machine=machine(), versions=versions())
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -59,9 +61,17 @@ class Book:
             if (run["scenario"], run["contestant"]) == (scenario, contestant) and run["figures"] is not None
         }
 
+    def sign(self, name: str) -> None:
+        """Say that this scenario or verb is measured now."""
+        self.measured[name] = f"{_now()}, commit {commit()}"
+
     def forget(self, scenario: str, contestant: str) -> None:
         """What is about to be measured anew."""
         self.runs = [run for run in self.runs if (run["scenario"], run["contestant"]) != (scenario, contestant)]
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
 
 
 @contextmanager

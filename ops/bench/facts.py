@@ -40,12 +40,17 @@ def machine() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Of our own parts, the commit, and of the peers' from their environment (where it was made)."""
+    """Of our own parts, and of the peers' from their environment (where it was made)."""
     ours = {f"ours: {name}": metadata.version(name) for name in OURS if _is_installed(name)}
-    commit = subprocess.run(
+    return {**ours, **_of_peers()}
+
+
+def commit() -> str:
+    """The one that is checked out."""
+    asked = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    return {"commit": commit.stdout.strip() or "unknown", **ours, **_of_peers()}
+    return asked.stdout.strip() or "unknown"
 
 
 def _of_peers() -> dict[str, str]:

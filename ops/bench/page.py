@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ops.bench.book import Book, Figures
+from ops.bench.contestants import CONTESTANTS
+from ops.bench.findings import YARDSTICK, Values
 from ops.bench.measurements import MEASUREMENTS
 from ops.bench.measures import medians
 from ops.bench.plot import Bar, bars
+from ops.bench.scenarios import SCENARIOS
+from ops.bench.targets import TARGETS
 from ops.bench.verbs import Measurement
 
-YARDSTICK = "asyncio"  # ratios are to this script, in the same round: they hold on other machines too
 QUIET_LOAD = 0.2  # processes waiting for each core, before anything of ours was started
 RATIOS = {"cpu_to_asyncio": "cpu_ms_per_image", "rate_to_asyncio": "images_per_second"}
 
@@ -22,6 +25,7 @@ NAMES = {
     "cpu_to_asyncio": "CPU to asyncio",
     "peak_pss_mb": "peak MB, all",
     "largest_process_pss_mb": "largest process",
+    "lasting_process_pss_mb": "largest lasting",
     "pss_growth_mb": "growth MB",
     "process_pss_growth_mb": "growth of one process",
     "allowance_used": "allowance used",
@@ -41,6 +45,7 @@ COST = (
     *("images_per_second", "rate_to_asyncio", "cpu_ms_per_image", "cpu_to_asyncio", "peak_pss_mb"),
     *(
         "largest_process_pss_mb",
+        "lasting_process_pss_mb",
         "pss_growth_mb",
         "process_pss_growth_mb",
         "other_calls_per_image",
@@ -82,25 +87,52 @@ def write(book: Book, folder: Path) -> Path:
     """`benchmarks.md` in the folder, its plots beside it. Returns the page's path."""
     plots = folder / "benchmarks"
     plots.mkdir(parents=True, exist_ok=True)
-    parts = [HEAD, _made_with(book)]
-    for scenario in book.scenarios:
+    parts = [HEAD, _made_with(book), _targets(book, _before(plots))]
+    for scenario in filter(book.scenarios.__contains__, SCENARIOS):
         table = table_of(book, scenario)
         parts += [_section(book, scenario, table)]
         for figure in PLOTS.get(scenario, ()):
             name = f"{scenario}-{figure}.svg".lower().replace("_", "-")
             (plots / name).write_text(_plot(scenario, figure, table), encoding="utf-8")
             parts.append(f"![{scenario}: {NAMES[figure]}](benchmarks/{name})\n")
-    parts += [_sheet(one, book.sheets[one.name]) for one in MEASUREMENTS if one.name in book.sheets]
+    parts += [_sheet(book, one) for one in MEASUREMENTS if one.name in book.sheets]
     page = folder / "benchmarks.md"
     page.write_text("\n".join(parts), encoding="utf-8")
     return page
+
+
+def _before(plots: Path) -> Book | None:
+    """What was measured before the work on these targets, if it was kept."""
+    path = plots / "before.json"
+    return Book.read(path) if path.exists() else None
+
+
+def _targets(book: Book, before: Book | None) -> str:
+    """Each target, what was measured, and whether that is enough."""
+    was = " before |" if before else ""
+    lines = [
+        "## Targets\n",
+        f"Of ours on SQLite with two workers, where nothing else is said.\n\n| what | must be |{was} measured | | by |",
+        f"| --- | ---: |{' ---: |' * bool(before)} ---: | --- | --- |",
+    ]
+    for target in TARGETS:
+        values = target.values(book)
+        old = f" {_values(target.values(before))} |" if before else ""
+        found = f"{_values(values)} | {target.verdict(values)} | `{target.command}`"
+        lines.append(f"| {target.what} | {target.bound} |{old} {found} |")
+    return "\n".join([*lines, ""])
+
+
+def _values(values: Values) -> str:
+    known = {label: shown(value) for label, value in values.items() if value is not None}
+    return "<br>".join(f"{label}: {value}" for label, value in known.items())
 
 
 def table_of(book: Book, scenario: str) -> dict[str, Figures]:
     """The medians of every contestant that has any, ratios to the yardstick's same round among them."""
     yardstick = book.rounds(scenario, YARDSTICK)
     table = {}
-    for contestant in book.contestants:
+    for contestant in filter(book.contestants.__contains__, CONTESTANTS):
         rounds = book.rounds(scenario, contestant)
         if rounds:
             runs = [with_ratios(figures, yardstick.get(number)) for number, figures in rounds.items()]
@@ -132,7 +164,7 @@ def _section(book: Book, scenario: str, table: Mapping[str, Figures]) -> str:
     ]
     lines = [
         f"## {scenario}: {facts['title']}\n",
-        f"{facts['jobs']} images; medians of the runs in the last column.\n",
+        f"{facts['jobs']} images; medians of the runs in the last column.{_stamp(book, scenario)}\n",
         f"| contestant | {' | '.join(NAMES[name] for name in columns)} | runs |",
         f"| --- |{' ---: |' * (len(columns) + 1)}",
     ]
@@ -140,6 +172,10 @@ def _section(book: Book, scenario: str, table: Mapping[str, Figures]) -> str:
         cells = " | ".join(shown(row.get(name)) for name in (*columns, "runs"))
         lines.append(f"| {book.contestants[contestant]} | {cells} |")
     return "\n".join([*lines, *_failed(book, scenario), ""])
+
+
+def _stamp(book: Book, name: str) -> str:
+    return f" Measured {book.measured[name]}." if name in book.measured else ""
 
 
 def _failed(book: Book, scenario: str) -> list[str]:
@@ -156,11 +192,13 @@ def _plot(scenario: str, figure: str, table: Mapping[str, Figures]) -> str:
     return bars(f"{scenario}: {NAMES[figure]}", sorted(known, key=lambda bar: bar.value))
 
 
-def _sheet(measurement: Measurement, sheet: Mapping[str, Figures]) -> str:
+def _sheet(book: Book, measurement: Measurement) -> str:
     """One column for each thing measured, one line a figure."""
+    sheet = book.sheets[measurement.name]
     names = dict.fromkeys(name for figures in sheet.values() for name in figures)
     lines = [
         f"## {measurement.title}\n",
+        f"By `python -m ops.bench {measurement.name}`.{_stamp(book, measurement.name)}\n",
         f"| figure | {' | '.join(sheet)} |",
         f"| --- |{' ---: |' * len(sheet)}",
     ]

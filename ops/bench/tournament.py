@@ -57,6 +57,7 @@ def _announce(programme: Programme, results: Path) -> None:
     with opened(results) as book:
         for scenario, contestants in programme.events:
             book.scenarios[scenario.name] = asdict(scenario)
+            book.sign(scenario.name)
             book.contestants |= {contestant.name: contestant.title for contestant in contestants}
             for contestant in contestants:
                 book.forget(scenario.name, contestant.name)

@@ -34,12 +34,14 @@ class Watch:
 
     def figures(self) -> dict[str, float | None]:
         """Peaks, and how much there was more at the end than when a quarter of the images were there."""
-        staying = [growth for growth in growths_mb(self.weighed).values() if not self.kills]
+        growths = {} if self.kills else growths_mb(self.weighed)
+        lasting = [sizes[pid] / MB for _, sizes in self.weighed for pid in growths if pid in sizes]
         return {
             "peak_pss_mb": max((sum(sizes.values()) for _, sizes in self.weighed), default=0) / MB,
             "largest_process_pss_mb": max((max(sizes.values()) for _, sizes in self.weighed), default=0) / MB,
             "pss_growth_mb": None if self.kills else growth_mb(self.weighed),
-            "process_pss_growth_mb": max(staying, default=None),
+            "lasting_process_pss_mb": max(lasting, default=None),
+            "process_pss_growth_mb": max(growths.values(), default=None),
         }
 
 
