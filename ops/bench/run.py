@@ -21,6 +21,7 @@ from ops.bench.watch import Watch
 LOOK_SECONDS = 0.2
 START_SECONDS = 120.0  # for the warm-up, on a slow machine
 QUIET_SHARE = 0.05  # of a core: a family that uses less has done what it had to do for its images
+STORE_CALLS = ("puts", "puts_refused", "gets", "heads", "deletes", "posts")
 QUIET_LOOK_SECONDS, QUIET_WITHIN_SECONDS = 0.5, 15.0
 
 
@@ -98,7 +99,7 @@ class Run:
         provider.faults([dict(rule) for rule in self.scenario.faults])
         watch = Watch(family)
         self.counting_begins(family)
-        cpu_before, redis_before = family.cpu_seconds(), self.servers.redis_info()
+        cpu_before, servers_before = family.cpu_seconds(), self.servers.totals(provider)
         enqueue_seconds = None
         if self.contestant.is_script:
             family.kill()
@@ -111,14 +112,14 @@ class Run:
         self.counting_ends(family)
         watch.weigh(share=1.0)
         cpu = family.cpu_seconds() - cpu_before
-        commands = self.servers.redis_info()["total_commands_processed"] - redis_before["total_commands_processed"]
+        servers = self.servers.totals(provider)
         figures = self._figures(provider, cpu=cpu)
         images = int(figures["images"] or 0)
         return {
             **figures,
             "kills": watch.kills,
             **watch.figures(),
-            "redis_commands_per_image": None if self.contestant.is_script else measures.per(commands, images),
+            **{f"{name}_per_image": measures.per(servers[name] - servers_before[name], images) for name in servers},
             "enqueue_cpu_ms_per_row": enqueue_seconds and enqueue_seconds * 1000 / self.scenario.jobs,
         }
 
@@ -183,6 +184,8 @@ class Run:
             "cpu_ms_per_image": measures.per(cpu * 1000, len(arrivals)),
             "puts_of_images": counts.get("images_intact", 0),
             "images_broken": counts.get("images_broken", 0),
+            "store_requests_per_image": measures.per(sum(counts.get(name, 0) for name in STORE_CALLS), len(arrivals)),
+            "store_bytes_per_image": measures.per(counts.get("bytes", 0), len(arrivals)),
         }
 
     def _log(self, name: str = "family.log") -> str:

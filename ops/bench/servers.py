@@ -6,15 +6,18 @@ import json
 import sys
 import urllib.request
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import psycopg
 import redis
 
+from ops.bench import reaper
 from ops.bench.contestants import ROOT
+from ops.bench.family import cpu_seconds
 from ops.bench.measures import Made
 from ops.bench.scenarios import Scenario
 from tests.servers.ports import free_port
@@ -115,6 +118,20 @@ class DurablePostgres(PostgresServer):
     def command(self) -> Sequence[str]:
         return [*super().command(), "-c", "fsync=on"]
 
+    def totals(self) -> dict[str, float]:
+        """Transactions that wrote, all that were committed, and bytes of its journal, since it was made."""
+        with closing(psycopg.connect(self.url_of("postgres").replace("+psycopg", ""), connect_timeout=5)) as connection:
+            row = connection.execute(_TOTALS).fetchone() or (0, 0, 0)
+        names = ("database_writes", "database_commits", "database_journal_bytes")
+        return dict(zip(names, map(float, row), strict=True))
+
+
+_TOTALS = """\
+SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
+    (SELECT sum(xact_commit) FROM pg_stat_database),
+    pg_current_wal_lsn() - '0/0'
+"""
+
 
 class Servers:
     """Valkey, PostgreSQL (once it is asked for) and the sink, for all runs. A context manager."""
@@ -159,6 +176,23 @@ class Servers:
         with redis.Redis.from_url(self.valkey.url, socket_timeout=ANSWER_SECONDS) as client:
             info: dict[str, Any] = client.info()
         return info
+
+    def totals(self, provider: Provider) -> dict[str, float]:
+        """What each has used and done since it was started: a run's share is the difference of two."""
+        seen = self.redis_info()
+        traffic = seen["total_net_input_bytes"] + seen["total_net_output_bytes"]
+        used = {"provider": provider, "sink": self.sink, "redis": self.valkey, "database": self._postgres}
+        return {
+            **{f"{name}_cpu_ms": cpu_ms(server) for name, server in used.items() if server is not None},
+            **({} if self._postgres is None else self._postgres.totals()),
+            "redis_commands": seen["total_commands_processed"],
+            "redis_bytes": traffic,
+        }
+
+
+def cpu_ms(server: Server) -> float:
+    """User and system time of a server and its children."""
+    return 1000 * sum(map(cpu_seconds, (server.pid, *reaper.family(server.pid))))
 
 
 def seconds(stamp: str) -> float:

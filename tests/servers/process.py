@@ -97,6 +97,13 @@ class Server(ABC):
         """Let it go on after `pause`."""
         self._signal(signal.SIGCONT)
 
+    @property
+    def pid(self) -> int:
+        """Of the process, whose children are its own. Raises ServerFailed when it is not running."""
+        if self._process is None:
+            raise ServerFailed(f"{type(self).__name__} is not running")
+        return self._process.pid
+
     def log_tail(self, *, max_bytes: int = 2000) -> str:
         """The end of its log, for error messages."""
         return self.log.read_bytes()[-max_bytes:].decode(errors="replace")
@@ -129,9 +136,7 @@ class Server(ABC):
             os.close(held_by_family)
 
     def _signal(self, number: signal.Signals) -> None:
-        if self._process is None:
-            raise ServerFailed(f"{type(self).__name__} is not running")
-        self._process.send_signal(number)
+        os.kill(self.pid, number)
 
     def _answers(self) -> bool:
         if self._process is not None and self._process.poll() is not None:
