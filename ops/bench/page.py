@@ -11,6 +11,7 @@ from ops.bench.findings import YARDSTICK, Values
 from ops.bench.measurements import MEASUREMENTS
 from ops.bench.measures import medians
 from ops.bench.plot import Bar, bars
+from ops.bench.portrait import portrait
 from ops.bench.scenarios import SCENARIOS
 from ops.bench.targets import TARGETS
 from ops.bench.verbs import Measurement
@@ -75,6 +76,7 @@ PLOTS = {
     "S4": ("safe_per_create_allowed",),
 }
 
+PORTRAIT = "safe-images.svg"
 HEAD = """\
 # Benchmarks
 
@@ -96,6 +98,8 @@ def write(book: Book, folder: Path) -> Path:
             (plots / name).write_text(_plot(scenario, figure, table), encoding="utf-8")
             parts.append(f"![{scenario}: {NAMES[figure]}](benchmarks/{name})\n")
     parts += [_sheet(book, one) for one in MEASUREMENTS if one.name in book.sheets]
+    if drawn := portrait(book):
+        (plots / PORTRAIT).write_text(drawn, encoding="utf-8")
     page = folder / "benchmarks.md"
     page.write_text("\n".join(parts), encoding="utf-8")
     return page
