@@ -9,14 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 from imagejobs.states import LIVE, State
+
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
 
 def canonical_json(value: Any) -> str:
     """One text for one value: sorted keys, no spaces, non-ASCII kept as it is."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _encode(value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,10 +35,38 @@ class Spec:
     outputs: int = 1
     tags: Mapping[str, Any] | None = None
 
+
+class SpecText(NamedTuple):
+    """A Spec as the ledger keeps it: input and tags as canonical JSON. Tags that are empty are none."""
+
+    id: str
+    line: int
+    version: str
+    input: str
+    outputs: int
+    tags: str | None
+
+    @classmethod
+    def of(cls, spec: Spec) -> Self:
+        """The spec's texts."""
+        tags = _encode(spec.tags) if spec.tags else None
+        return cls(spec.id, spec.line, spec.version, _encode(spec.input), spec.outputs, tags)
+
+    def spec(self) -> Spec:
+        """The spec that these are the texts of."""
+        return Spec(
+            id=self.id,
+            line=self.line,
+            version=self.version,
+            input=json.loads(self.input),
+            outputs=self.outputs,
+            tags=json.loads(self.tags) if self.tags else None,
+        )
+
     @property
     def fingerprint(self) -> str:
         """Canonical JSON of what makes it this spec and no other: `submit` compares batches by it."""
-        return canonical_json([self.id, self.version, self.input, self.tags])
+        return f"[{_encode(self.id)},{_encode(self.version)},{self.input},{self.tags or 'null'}]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,6 @@ same key are refused, with the difference.
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from typing import Any, BinaryIO
 from imagejobs.clock import Clock, SystemClock
 from imagejobs.edges.provider import Provider
 from imagejobs.errors import Complaint
-from imagejobs.job import Batch, Spec
+from imagejobs.job import Batch, SpecText
 from imagejobs.ledger import Ledger
 from imagejobs.models.catalogue import Models
 from imagejobs.settings import Settings
@@ -167,7 +166,7 @@ _ANOTHER_KEY = "nothing was sent; give these rows a key of their own with --batc
 
 def _difference(ledger: Ledger, found: Batch, intake: Intake) -> str:
     """Which ids were added, removed or changed: the first few of each, and how many."""
-    before = {row["row_id"]: _mark(_spec_of(row)) for row in ledger.views.job_rows(found.id)}
+    before = {row["row_id"]: _mark(_text_of(row)) for row in ledger.views.job_rows(found.id)}
     added, changed = [], []
     for spec in intake.specs():
         mark = before.pop(spec.id, None)
@@ -179,12 +178,11 @@ def _difference(ledger: Ledger, found: Batch, intake: Intake) -> str:
     return ", ".join(part for part in parts if part) or "the same ones in another order"
 
 
-def _spec_of(row: Mapping[str, Any]) -> Spec:
-    tags = json.loads(row["tags"]) if row["tags"] else None
-    return Spec(id=row["row_id"], line=0, version=row["version"], input=json.loads(row["input"]), tags=tags)
+def _text_of(row: Mapping[str, Any]) -> SpecText:
+    return SpecText(row["row_id"], row["line"], row["version"], row["input"], row["outputs"], row["tags"])
 
 
-def _mark(spec: Spec) -> bytes:
+def _mark(spec: SpecText) -> bytes:
     """Stands for a row in memory: there may be a million, with prompts."""
     return blake2b(spec.fingerprint.encode(), digest_size=8).digest()
 

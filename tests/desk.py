@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from imagejobs import moves
 from imagejobs.errors import Cause
-from imagejobs.job import Batch, Image, Job, Selection, Spec
+from imagejobs.job import Batch, Image, Job, Selection, Spec, SpecText
 from imagejobs.ledger import Ledger
 from imagejobs.ledger.rows import job_of, job_query
 from imagejobs.ledger.tables import jobs
@@ -45,7 +45,7 @@ class Desk:
             Spec(id=f"r{line}", line=line, version="owner/model:v1", input={"seed": line}, outputs=outputs)
             for line in range(1, rows + 1)
         ]
-        self.ledger.batches.add(created.id, specs, max_tries=max_tries, now=NOW)
+        self.ledger.batches.add(created.id, [SpecText.of(spec) for spec in specs], max_tries=max_tries, now=NOW)
         if is_open:
             self.ledger.batches.open(created.id, now=NOW)
         return self.again(created)

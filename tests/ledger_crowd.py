@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from imagejobs import moves
 from imagejobs.errors import Cause
-from imagejobs.job import Job, Selection, Spec
+from imagejobs.job import Job, Selection, Spec, SpecText
 from imagejobs.ledger import Ledger
 from imagejobs.moves import Look, Move
 from imagejobs.states import State
@@ -89,7 +89,7 @@ class Member:
         batch = self.ledger.batches.create(key, facts={"account": ACCOUNT, "store": "x", "rows_digest": "d"}, now=NOW)
         assert batch is not None
         specs = [Spec(id=f"r{n}", line=n, version="o/m:v", input={"seed": n}, outputs=1) for n in range(1, 11)]
-        self.ledger.batches.add(batch.id, specs, max_tries=3, now=NOW)
+        self.ledger.batches.add(batch.id, [SpecText.of(spec) for spec in specs], max_tries=3, now=NOW)
         if self.dice.random() < 1 / 3:
             self.ledger.steering.cancel_queued(batch.id, now=NOW)
             self.ledger.batches.discard(batch.id)

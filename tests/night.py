@@ -15,7 +15,7 @@ from imagejobs import moves
 from imagejobs.edges.bucket import open_store
 from imagejobs.edges.store import Store
 from imagejobs.errors import Cause
-from imagejobs.job import Batch, Image, Job, Spec
+from imagejobs.job import Batch, Image, Job, Spec, SpecText
 from imagejobs.layout import image_key
 from imagejobs.ledger import Ledger
 from imagejobs.settings import DEFAULT_VERSION
@@ -51,7 +51,7 @@ class Night:
         facts = {"account": ACCOUNT, "store": "elsewhere", "rows_digest": "0" * 64}
         batch = self.ledger.batches.create("night", facts=facts, now=START)
         assert batch is not None
-        self.ledger.batches.add(batch.id, list(specs), max_tries=4, now=START)
+        self.ledger.batches.add(batch.id, [SpecText.of(spec) for spec in specs], max_tries=4, now=START)
         self.ledger.batches.open(batch.id, now=START)
         self._jobs: dict[str, Job] = {}
         self.now = START

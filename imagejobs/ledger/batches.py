@@ -9,7 +9,8 @@ from sqlalchemy import Connection, Row, and_, bindparam, delete, func, insert, s
 from sqlalchemy.exc import IntegrityError
 
 from imagejobs.breaker import probe_after
-from imagejobs.job import Batch, Spec, canonical_json
+from imagejobs.job import Batch, SpecText
+from imagejobs.ledger.bulk import insert_rows
 from imagejobs.ledger.counters import NO_STREAK, NOT_PAUSED
 from imagejobs.ledger.engine import Database
 from imagejobs.ledger.rows import batch_of, expiries
@@ -45,16 +46,15 @@ class Batches:
             return None
         return self.get(key)
 
-    def add(self, batch_id: int, specs: Sequence[Spec], *, max_tries: int, now: float) -> None:
+    def add(self, batch_id: int, specs: Sequence[SpecText], *, max_tries: int, now: float) -> None:
         """Write these specs as queued jobs, in one transaction. Raises LookupError when the batch was discarded."""
-        rows = [_job_row(batch_id, spec, max_tries, now) for spec in specs]
-        if not rows:
+        if not specs:
             return
-        grown = {"total": batches.c.total + len(rows), "queued": batches.c.queued + len(rows)}
+        grown = {"total": batches.c.total + len(specs), "queued": batches.c.queued + len(specs)}
         with self._database.write() as connection:
             if connection.execute(update(batches).where(batches.c.id == batch_id).values(**grown)).rowcount != 1:
                 raise LookupError(f"batch {batch_id} is gone: another submit took it for a dead one and began anew")
-            connection.execute(insert(jobs), rows)
+            insert_rows(connection, jobs, _NEW_JOB, (_new_job(batch_id, spec, max_tries, now) for spec in specs))
 
     def open(self, batch_id: int, *, now: float) -> None:
         """All rows are in: from now on its jobs are sent. It starts level with its rivals at the fair clock."""
@@ -147,18 +147,12 @@ def _seen(connection: Connection, row: Row[Any]) -> Batch:
     return batch_of(row, nearest_expiry=connection.execute(waiting).scalar() if row.storing else None)
 
 
-def _job_row(batch_id: int, spec: Spec, max_tries: int, now: float) -> dict[str, Any]:
-    return {
-        "batch_id": batch_id,
-        "row_id": spec.id,
-        "line": spec.line,
-        "state": State.QUEUED.value,
-        "version": spec.version,
-        "input": canonical_json(spec.input),
-        "tags": canonical_json(spec.tags) if spec.tags else None,
-        "outputs": spec.outputs,
-        "due_at": now,
-        "hinted": 0,
-        "attempt": 0,
-        "tries_left": max_tries,
-    }
+_NEW_JOB = (
+    *("batch_id", "row_id", "line", "state", "version", "input", "tags", "outputs"),
+    *("due_at", "hinted", "attempt", "tries_left"),
+)
+
+
+def _new_job(batch_id: int, spec: SpecText, max_tries: int, now: float) -> tuple[Any, ...]:
+    asked = spec.version, spec.input, spec.tags, spec.outputs
+    return (batch_id, spec.id, spec.line, State.QUEUED.value, *asked, now, 0, 0, max_tries)

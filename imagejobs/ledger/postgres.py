@@ -6,13 +6,14 @@ passes nothing on: there a thread would wait for its reply for ever. So every re
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import psycopg
 from psycopg.abc import PQGen
 from psycopg.pq import TransactionStatus
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
 
 CONNECT_SECONDS = 10
 IDLE_SECONDS = 30  # a process that is stopped in mid-transaction must not keep its locks, and so everybody, for longer
@@ -65,3 +66,14 @@ def open_postgres(url: str, *, reply_seconds: Callable[[], float]) -> Engine:
 
     event.listen(engine, "do_connect", connect)
     return engine
+
+
+def copy_in(connection: Connection, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
+    """COPY … FROM STDIN. Raises SQLAlchemy's errors, as every other statement does."""
+    driver: Any = connection.connection.driver_connection
+    try:
+        with driver.cursor() as cursor, cursor.copy(statement) as copy:
+            for row in rows:
+                copy.write_row(row)
+    except psycopg.Error as error:
+        raise DBAPIError.instance(statement, None, error, psycopg.Error, dialect=connection.dialect) from error

@@ -169,7 +169,7 @@ def test_failed_rows_can_be_submitted_as_they_are(night: Night):
     models = Models(fetch=lambda _: None, recall=lambda _: None, remember=lambda *_: None)
     with Intake(night.folder / "failed.jsonl", models=models, default_version="x/y") as intake:
         intake.check()
-        (spec,) = intake.specs()
+        (spec,) = (text.spec() for text in intake.specs())
 
     asked = a_spec("r3")
     assert (asked.id, asked.version, asked.tags) == (spec.id, spec.version, spec.tags)

@@ -26,7 +26,7 @@ from sqlalchemy import delete, select
 
 from imagejobs import moves
 from imagejobs.errors import Cause
-from imagejobs.job import Batch, Job, Selection, Spec
+from imagejobs.job import Batch, Job, Selection, Spec, SpecText
 from imagejobs.ledger import Ledger
 from imagejobs.ledger.rows import job_of, job_query
 from imagejobs.ledger.tables import attempts, batches, jobs, metadata, orphans
@@ -195,7 +195,7 @@ class LedgerMachine(RuleBasedStateMachine):
         specs = [
             Spec(id=f"r{n}", line=n, version="o/m:v", input={"seed": n}, outputs=outputs) for n in range(1, rows + 1)
         ]
-        self.ledger.batches.add(batch.id, specs, max_tries=max_tries, now=self.now)
+        self.ledger.batches.add(batch.id, [SpecText.of(spec) for spec in specs], max_tries=max_tries, now=self.now)
         self.batches[key] = [row["id"] for row in self.ledger.views.job_rows(batch.id)]
         self.standing |= {job: Standing(batch=key, tries_left=max_tries) for job in self.batches[key]}
         if is_open:

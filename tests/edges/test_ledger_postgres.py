@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Column, Integer, MetaData, Table, text
+from sqlalchemy.exc import IntegrityError
 
 from imagejobs.ledger import LEDGER_ERRORS
+from imagejobs.ledger.bulk import insert_rows
 from imagejobs.ledger.engine import Database
 from imagejobs.ledger.postgres import IDLE_SECONDS
+
+MINE = Table("mine", MetaData(), Column("id", Integer, primary_key=True))
 
 
 @pytest.fixture
@@ -44,3 +49,26 @@ def test_a_standby_that_takes_no_writes_yet_is_a_ledger_that_is_away(database):
     with pytest.raises(LEDGER_ERRORS), database.write() as connection:
         connection.execute(text("SET TRANSACTION READ ONLY"))
         connection.execute(text("CREATE TABLE mine (id int)"))
+
+
+def test_cut_off_while_rows_are_copied_in_the_ledger_was_away(database):
+    """They go past SQLAlchemy; what is raised is what every other statement raises."""
+
+    def rows(pid: int) -> Iterator[tuple[int]]:
+        with database.read() as other:
+            other.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+        return ((number,) for number in range(100_000))
+
+    with pytest.raises(LEDGER_ERRORS), database.write() as connection:
+        MINE.create(connection)
+        pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+        insert_rows(connection, MINE, ["id"], rows(pid))
+    with database.read() as connection:
+        assert connection.execute(text("SELECT to_regclass('mine')")).scalar() is None
+
+
+def test_rows_that_are_there_already_are_refused_when_copied_in(database):
+    """As an insert of theirs would be."""
+    with pytest.raises(IntegrityError), database.write() as connection:
+        MINE.create(connection)
+        insert_rows(connection, MINE, ["id"], [(1,), (1,)])

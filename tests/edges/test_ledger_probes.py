@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from imagejobs.breaker import FIRST_PROBE_SECONDS
+from imagejobs.job import SpecText
 from imagejobs.ledger import Ledger
 from imagejobs.moves import proven_absent
 from tests.edges.test_ledger_pages import plans
@@ -20,7 +21,9 @@ def night(tmp_path: Path, database_url: str) -> Night:
     """Three jobs: the first two went out and came back, and then the account was refused."""
     ledger = Ledger(database_url)
     night = Night(tmp_path, [], ledger=ledger)
-    night.ledger.batches.add(night.batch.id, [a_spec(f"r{number}") for number in range(6)], max_tries=4, now=START)
+    night.ledger.batches.add(
+        night.batch.id, [SpecText.of(a_spec(f"r{number}")) for number in range(6)], max_tries=4, now=START
+    )
     first = ledger.turns.take(ACCOUNT, places=2, now=START, resend_at=START + 60)
     claimed = ledger.jobs.claim(first, account=ACCOUNT, now=START, resolve_at=START + 60)
     ledger.jobs.apply([proven_absent(job, error="lost", due_at=START + 1) for job in claimed], now=START)
@@ -53,7 +56,7 @@ def test_probes_come_one_at_a_time_and_ever_more_rarely(night: Night):
 def test_a_probe_sorts_nothing(tmp_path: Path):
     """Half a million rows may wait."""
     night = Night(tmp_path, [a_spec(f"r{number}") for number in range(3)])
-    night.ledger.batches.add(night.batch.id, [a_spec("r9")], max_tries=4, now=START)
+    night.ledger.batches.add(night.batch.id, [SpecText.of(a_spec("r9"))], max_tries=4, now=START)
     night.ledger.batches.pause(night.batch.id, kind="breaker", reason="alike", now=START)
     turns = night.ledger.turns
 

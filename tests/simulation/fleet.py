@@ -10,7 +10,7 @@ from typing import Any
 from imagejobs.dispatch import Dispatch
 from imagejobs.edges.dialects import Prediction
 from imagejobs.edges.webhooks import AttemptTag
-from imagejobs.job import Spec
+from imagejobs.job import Spec, SpecText
 from imagejobs.ledger import LEDGER_ERRORS, Ledger
 from imagejobs.queues import POLL, TEND
 from imagejobs.settings import Settings
@@ -79,7 +79,7 @@ class Fleet:
         facts = {"account": self.settings.account_name, "store": "file:///simulated", "rows_digest": key}
         batch = batches.create(key, facts=facts, now=now)
         if batch is not None:
-            batches.add(batch.id, specs, max_tries=self.settings.max_tries, now=now)
+            batches.add(batch.id, [SpecText.of(spec) for spec in specs], max_tries=self.settings.max_tries, now=now)
             batches.open(batch.id, now=now)
 
     def start_worker(self) -> None:
