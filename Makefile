@@ -69,10 +69,13 @@ soak: .venv/.test  ## everything at once, for SOAK_MINUTES=20
 bench: .venv/.test .venv-bench/.peers  ## the main table, in ten minutes at most: docs/benchmarks.md
 	$(BIN)/python -m ops.bench table
 
-bench-full: .venv/.test .venv-bench/.peers  ## every contestant in every scenario and a million rows, for hours
+bench-full: .venv/.test .venv-bench/.peers  ## every contestant in every scenario, a million rows and all else, for a day
 	$(BIN)/python -m ops.bench table --full
-	$(BIN)/python -m ops.bench million
+	$(BIN)/python -m ops.bench fairness --beside 1000000
+	$(BIN)/python -m ops.bench outage
+	$(BIN)/python -m ops.bench changes
 	$(BIN)/python -m ops.bench idle
+	$(BIN)/python -m ops.bench million
 
 docs: .venv/.test  ## bring the generated parts of the docs up to date
 	$(BIN)/python ops/docs/generate.py
