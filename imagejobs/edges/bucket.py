@@ -8,7 +8,6 @@ verify on arrival, and as metadata, which every store gives back. boto3 tries on
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import gzip
 import json
@@ -29,6 +28,7 @@ from botocore.session import Session, get_session
 
 from imagejobs.edges.fields import words
 from imagejobs.edges.folder import FolderStore
+from imagejobs.edges.puts import Puts
 from imagejobs.edges.store import Stat, Store, checked_key, probe
 from imagejobs.errors import BadSetting, Cause, Permanent, Refused, Transient
 
@@ -102,20 +102,15 @@ class BucketStore:
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
         try:
-            self._client = _shared_client(os.environ if environ is None else environ)
+            self._client, self._puts = _shared_client(os.environ if environ is None else environ)
         except (aws.BotoCoreError, ValueError) as error:
             raise BadSetting(f"AWS_*: {error}") from None
 
     def put(self, key: str, data: bytes, *, content_type: str, sha256: str) -> str:
         """Raises Refused (no bucket, not allowed, wrong key), Transient, Permanent (all with cause STORAGE)."""
         with self._sorting_errors(key):
-            self._client.put_object(
-                **self._named(key),
-                Body=data,
-                ContentType=content_type,
-                ChecksumSHA256=base64.b64encode(bytes.fromhex(sha256)).decode(),
-                Metadata={"sha256": sha256},
-            )
+            name = self._prefix + checked_key(key)
+            self._puts.put(self._bucket, name, data, content_type=content_type, sha256=sha256)
         return self.uri(key)
 
     def put_file(self, key: str, path: Path, content_type: str) -> str:
@@ -157,6 +152,7 @@ class BucketStore:
     def close(self) -> None:
         """Close idle connections, also those of other stores with the same variables: they open new ones."""
         self._client.close()
+        self._puts.close()
 
     def _named(self, key: str) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": self._prefix + checked_key(key)}
@@ -186,7 +182,7 @@ class BucketStore:
         raise Refused(text + (f": {_WAYS_OUT[code]}" if code in _WAYS_OUT else ""), cause=Cause.STORAGE) from None
 
 
-def _shared_client(environ: Mapping[str, str]) -> Any:
+def _shared_client(environ: Mapping[str, str]) -> tuple[Any, Puts]:
     """The process's client for these variables: it takes 100 ms to make, and any number of threads share it."""
     if bool(environ.get("AWS_ACCESS_KEY_ID")) != bool(environ.get("AWS_SECRET_ACCESS_KEY")):
         raise ValueError("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY together, or neither")
@@ -225,8 +221,9 @@ def _session() -> Session:
 
 
 @lru_cache(maxsize=8)
-def _open_client(endpoint: str | None, *facts: str | None) -> Any:
-    session = boto3.Session(botocore_session=_session(), **dict(zip(_SESSION_FACTS, facts, strict=True)))
+def _open_client(endpoint: str | None, *facts: str | None) -> tuple[Any, Puts]:
+    core = _session()
+    session = boto3.Session(botocore_session=core, **dict(zip(_SESSION_FACTS, facts, strict=True)))
     client = session.client(
         "s3",
         endpoint_url=endpoint,
@@ -234,4 +231,5 @@ def _open_client(endpoint: str | None, *facts: str | None) -> Any:
     )
     # "Expect: 100-continue" costs a round trip for each image, and a second at stores that have never heard of it.
     client.meta.events.unregister("before-call.s3", add_expect_header)
-    return client
+    bundle = core.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")  # as botocore has it
+    return client, Puts(client, session.get_credentials(), ca_bundle=bundle or True)

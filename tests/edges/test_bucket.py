@@ -249,10 +249,14 @@ def as_nobody() -> Iterator[None]:
 class TestBucket(EveryStore):
     """s3://…, on each S3 server."""
 
-    @pytest.fixture
-    def store(self, bucket: Bucket, opened: Open) -> Store:
-        """A prefix of an empty bucket."""
-        return opened(f"s3://{bucket.name}/some/prefix/", bucket.settings)
+    @pytest.fixture(params=["first", "later"])
+    def store(self, request: pytest.FixtureRequest, bucket: Bucket, opened: Open) -> Store:
+        """A prefix of an empty bucket: boto3 sends the first put, those after it are signed by its example."""
+        store = opened(f"s3://{bucket.name}/some/prefix/", bucket.settings)
+        if request.param == "later":
+            put(store, "an example")
+            store.delete("an example")
+        return store
 
     def test_an_object_is_under_the_prefix(self, store: Store, bucket: Bucket, s3_server: S3Server) -> None:
         """With its type, and its hash as metadata, for whoever looks from outside."""
@@ -338,10 +342,11 @@ def host() -> Iterator[ScriptedHost]:
         yield host
 
 
-def failing(code: str) -> bytes:
-    return f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>It is so.</Message></Error>".encode()
+def failing(code: str, more: str = "") -> bytes:
+    return f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>It is so.</Message>{more}</Error>".encode()
 
 
+@pytest.mark.parametrize("which", ["first", "later"])
 @pytest.mark.parametrize(
     ("reply", "error"),
     [
@@ -361,11 +366,16 @@ def failing(code: str) -> bytes:
         (answer(400, failing("KeyTooLongError")), Permanent),
     ],
 )
-def test_a_stores_refusals_are_sorted(reply: Act, error: type[Exception], host: ScriptedHost, opened: Open) -> None:
+def test_a_stores_refusals_are_sorted(
+    reply: Act, error: type[Exception], which: str, host: ScriptedHost, opened: Open
+) -> None:
     """By what to do: wait, call the owner, or give up the key. The library never tries again by itself."""
+    store = opened("s3://photos/p", {**KEYS, "AWS_ENDPOINT_URL_S3": host.url})
+    if which == "later":
+        host.then(answer(200))
+        put(store)
     host.then(reply)
     before = len(host.requests)
-    store = opened("s3://photos/p", {**KEYS, "AWS_ENDPOINT_URL_S3": host.url})
     with pytest.raises(error) as caught:
         put(store)
 
@@ -374,6 +384,57 @@ def test_a_stores_refusals_are_sorted(reply: Act, error: type[Exception], host: 
     assert len(host.requests) == before + 1
     assert host.requests[-1].startswith(b"PUT /photos/p/night/images/r1-0.png HTTP/1.1\r\n")
     assert b"Expect" not in host.requests[-1]
+
+
+def headers_of(request: bytes) -> dict[str, str]:
+    """By name, in small letters."""
+    lines = request.partition(b"\r\n\r\n")[0].decode().split("\r\n")[1:]
+    return {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def signed_for(request: bytes) -> str:
+    """The region."""
+    return headers_of(request)["authorization"].split("/")[2]
+
+
+def test_a_put_says_what_boto3s_own_says(host: ScriptedHost, opened: Open) -> None:
+    """All but the count of its tries, which are none: so a store cannot treat the one and the other differently."""
+    host.then(answer(200), answer(200))
+    store = opened("s3://alike/p", {**KEYS, "AWS_ENDPOINT_URL_S3": host.url, "AWS_SESSION_TOKEN": "a token"})
+    for _ in range(2):
+        put(store, "a b/ü.png")
+    first, later = host.requests[-2:]
+    differs = {"authorization", "x-amz-date", "amz-sdk-invocation-id", "amz-sdk-request"}
+
+    assert first.partition(b"\r\n")[0] == later.partition(b"\r\n")[0]
+    assert first.partition(b"\r\n\r\n")[2] == later.partition(b"\r\n\r\n")[2] == DATA
+    assert {**headers_of(first), **dict.fromkeys(differs, "")} == {**headers_of(later), **dict.fromkeys(differs, "")}
+    assert headers_of(later)["x-amz-content-sha256"] == SHA256
+
+
+def test_a_bucket_that_is_elsewhere_is_followed_once(host: ScriptedHost, opened: Open) -> None:
+    """Told of another region by a later put, boto3 signs for that one, and so does every put from then on."""
+    store = opened("s3://moved/p", {**KEYS, "AWS_ENDPOINT_URL_S3": host.url, "AWS_DEFAULT_REGION": "us-west-2"})
+    moved = answer(400, failing("AuthorizationHeaderMalformed", "<Region>eu-west-1</Region>"))
+    host.then(answer(200), moved, answer(200), answer(200))
+    before = len(host.requests)
+    for _ in range(3):
+        put(store)
+
+    assert ["us-west-2", "us-west-2", "eu-west-1", "eu-west-1"] == [signed_for(one) for one in host.requests[before:]]
+
+
+def test_a_put_that_failed_leaves_no_reply_behind(host: ScriptedHost, opened: Open) -> None:
+    """What the store said of one object is never taken for its word on the next."""
+    store = opened("s3://photos/p", {**KEYS, "AWS_ENDPOINT_URL_S3": host.url})
+    host.then(answer(200), answer(403, failing("AccessDenied")), answer(200))
+    put(store)
+    with pytest.raises(Refused):
+        put(store)
+    before = len(host.requests)
+    put(store)
+
+    assert before + 1 == len(host.requests)
 
 
 def test_a_body_that_breaks_off_is_transient(host: ScriptedHost, opened: Open) -> None:
