@@ -14,6 +14,8 @@ from ops.bench.servers import Sink
 from sandbox.containers import corrupted, with_comment
 from sandbox.drawing import Subject, draw, encode
 
+LONG_SECONDS = 600.0
+
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sink]:
@@ -80,3 +82,15 @@ def test_what_is_no_image_is_given_back(sink: Sink, store: Store) -> None:
     assert (True, False) == (sink.has("_SUCCESS"), sink.has("manifest"))
     assert Stat(bytes=2, sha256=hashlib.sha256(b"{}").hexdigest()) == store.stat("night/_SUCCESS")
     assert None is store.stat("night/nothing")
+
+
+def test_a_store_that_is_away_takes_nothing_until_it_is_back(sink: Sink, store: Store) -> None:
+    """It refuses as a store does that one should ask again later, and counts no image; then it is as before."""
+    url = f"{sink.environ['AWS_ENDPOINT_URL_S3']}/bench/r1-0.png"
+    sink.outage(LONG_SECONDS)
+    refused = requests.put(url, data=picture("row 1"), timeout=10)
+    while_away = sink.images()
+    sink.outage(0)
+    put(store, "night/images/r1-0.png", picture("row 1"))
+
+    assert (503, 0, 1) == (refused.status_code, while_away, sink.images())
