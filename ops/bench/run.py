@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ops.bench import measures
+from ops.bench import measures, meter
 from ops.bench.contestants import ROOT, Contestant, environ_of, filled
 from ops.bench.family import Family
+from ops.bench.meter import Reading
 from ops.bench.scenarios import Scenario
 from ops.bench.servers import Provider, Servers
 from ops.bench.watch import Watch
@@ -99,29 +100,35 @@ class Run:
         provider.faults([dict(rule) for rule in self.scenario.faults])
         watch = Watch(family)
         self.counting_begins(family)
-        cpu_before, servers_before = family.cpu_seconds(), self.servers.totals(provider)
-        enqueue_seconds = None
+        before, enqueue_seconds = self._read(family, provider), None
+        cpu_before = before.family
         if self.contestant.is_script:
             family.kill()
             family.start(self.contestant.commands(self.scenario, self.rows))
             cpu_before = self._cpu_at_first_create(family, provider)
         else:
             enqueue_seconds = self.bring(self.rows)
+        begun = self._read(family, provider)
         self._wait(watch)
+        safe = self._read(family, provider)
         self._let_quiet_down(family)
         self.counting_ends(family)
         watch.weigh(share=1.0)
-        cpu = family.cpu_seconds() - cpu_before
-        servers = self.servers.totals(provider)
-        figures = self._figures(provider, cpu=cpu)
+        after = self._read(family, provider)
+        figures = self._figures(provider, cpu=after.family - cpu_before)
         images = int(figures["images"] or 0)
         return {
             **figures,
             "kills": watch.kills,
             **watch.figures(),
-            **{f"{name}_per_image": measures.per(servers[name] - servers_before[name], images) for name in servers},
+            **meter.per_image(before, after, images),
+            "worked_cpu_ms_per_image": measures.per((safe.family - cpu_before) * 1000, images),
+            "cores_left": meter.cores_left(begun, safe),
             "enqueue_cpu_ms_per_row": enqueue_seconds and enqueue_seconds * 1000 / self.scenario.jobs,
         }
+
+    def _read(self, family: Family, provider: Provider) -> Reading:
+        return Reading.of(family, self.servers, provider)
 
     def _cpu_at_first_create(self, family: Family, provider: Provider) -> float:
         """A script's imports are not counted, as those of workers are not."""
