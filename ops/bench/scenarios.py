@@ -35,7 +35,7 @@ class Scenario:
     """The same, a coroutine."""
 
     side_px: int = 512
-    """Of the pictures: 512 makes PNGs of about 300 KB."""
+    """Of the pictures: 512 makes PNGs of 90 KB on average, from 50 to 170."""
 
     warm_up_jobs: int = 16
     """Made before anything is counted, so that imports and connections are not."""
