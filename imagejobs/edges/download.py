@@ -108,12 +108,12 @@ class Downloader:
     def __init__(self, settings: Settings) -> None:
         is_local = settings.base_url.startswith("http:")  # Settings allows that on loopback only
         plain = _Loopback if is_local else None
-        self._session = wire.open_session(threads=settings.threads, plain=plain, secure=_SecureGuarded)
+        self._connections = wire.Connections(threads=settings.threads, plain=plain, secure=_SecureGuarded)
         self._read_seconds = settings.read_seconds
 
     def close(self) -> None:
         """Close the pooled connections."""
-        self._session.close()
+        self._connections.close()
 
     def fetch(self, url: str, *, max_bytes: int) -> bytes:
         """The bytes behind an https address or in a `data:` URI.
@@ -133,7 +133,7 @@ class Downloader:
     def _ask(self, url: str, *, max_bytes: int) -> wire.Reply:
         try:
             return wire.ask(
-                self._session,
+                self._connections,
                 "GET",
                 url,
                 read_seconds=self._read_seconds,

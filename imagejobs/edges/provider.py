@@ -94,12 +94,12 @@ class Provider:
         self._clock = clock
         self._hear = hear
         self._read_seconds = settings.read_seconds
-        self._session = wire.open_session(threads=settings.threads)
+        self._connections = wire.Connections(threads=settings.threads)
         self._clock_ahead = 0.0  # seconds that the provider's clock is ahead of ours, by the last Date header
 
     def close(self) -> None:
         """Close the pooled connections."""
-        self._session.close()
+        self._connections.close()
 
     def create(
         self,
@@ -218,7 +218,7 @@ class Provider:
         """One request, one reply. Raises NotSent, and NoReply once anything may have been sent."""
         token = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         reply = wire.ask(
-            self._session,
+            self._connections,
             method,
             f"{self._base}/v1{path}",
             read_seconds=self._read_seconds,

@@ -11,15 +11,15 @@ import http.client
 import io
 import socket
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
-import requests
+from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
-from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
+from requests.utils import default_headers
+from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool, PoolManager, Retry, Timeout
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 
@@ -43,6 +43,9 @@ _LENGTH_DIGITS = 15  # of a Content-Length: a petabyte; Python refuses to read t
 REUSE_SECONDS = 4.0
 """A connection idle for longer is not used again: the shortest keep-alive in common use is 5 s (Node.js, uvicorn), and
 a request that meets the server's close on its way is lost without a reply."""
+
+_ONCE = Retry(total=False)
+_HEADERS = {**default_headers(), "User-Agent": "imagejobs"}
 
 
 class _PacedStream(io.RawIOBase):
@@ -137,33 +140,44 @@ class _Adapter(HTTPAdapter):
         manager: PoolManager = self.poolmanager
         manager.pool_classes_by_scheme = {"http": self._pool, "https": self._pool}
 
+    def pool_for(self, request: PreparedRequest) -> HTTPConnectionPool:
+        """Where to send it, with certificates to be verified. Raises ValueError."""
+        pool: HTTPConnectionPool = self.get_connection_with_tls_context(request, verify=True)  # type: ignore[assignment]
+        self.cert_verify(pool, request.url, verify=True, cert=None)  # type: ignore[no-untyped-call]
+        return pool
 
-class _PlainSession(requests.Session):
-    """requests reads a redirect's whole body, however long, to learn where it leads, even when told not to follow."""
 
-    def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002 - requests' own signature
-        return None
-
-
-def open_session(
-    *,
-    threads: int,
-    plain: type[HTTPConnection] | None = Connection,
-    secure: type[HTTPSConnection] = SecureConnection,
-) -> requests.Session:
+class Connections:
     """For many threads: nothing from the environment (proxies, .netrc), no cookies, no redirects, no retries.
 
-    Without `plain`, an http address is as bad as any other scheme.
+    requests' own session has all of these, and works for them at every call even where they are switched off: a third
+    of a call's price. So its requests and its adapters are used, and the session between them is left out. Without
+    `plain`, an http address is as bad as any other scheme.
     """
-    session = _PlainSession()
-    session.trust_env = False
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    session.headers["User-Agent"] = "imagejobs"
-    session.adapters.clear()
-    session.mount("https://", _Adapter(_pool_of(HTTPSConnectionPool, secure), threads=threads))
-    if plain:
-        session.mount("http://", _Adapter(_pool_of(HTTPConnectionPool, plain), threads=threads))
-    return session
+
+    def __init__(
+        self,
+        *,
+        threads: int,
+        plain: type[HTTPConnection] | None = Connection,
+        secure: type[HTTPSConnection] = SecureConnection,
+    ) -> None:
+        self._adapters = {"https://": _Adapter(_pool_of(HTTPSConnectionPool, secure), threads=threads)}
+        if plain:
+            self._adapters["http://"] = _Adapter(_pool_of(HTTPConnectionPool, plain), threads=threads)
+
+    def pool_for(self, request: PreparedRequest) -> HTTPConnectionPool:
+        """Raises ValueError for an address that none of these can reach."""
+        address = request.url or ""
+        adapter = self._adapters.get(address[: address.find("://") + 3].lower())
+        if adapter is None:
+            raise ValueError("no address of a kind that is asked")
+        return adapter.pool_for(request)
+
+    def close(self) -> None:
+        """Close the pooled ones."""
+        for adapter in self._adapters.values():
+            adapter.close()
 
 
 def _pool_of(pool: type[HTTPConnectionPool], connection: type[HTTPConnection]) -> type[HTTPConnectionPool]:
@@ -186,7 +200,7 @@ class NoReply(Exception):
 
 
 def ask(
-    session: requests.Session,
+    connections: Connections,
     method: str,
     address: str,
     *,
@@ -200,37 +214,40 @@ def ask(
 
     Raises ValueError for an address that is none, NotSent when nothing left, NoReply once anything may have been sent.
     """
+    request = PreparedRequest()
+    request.prepare(method=method, url=address, params=query, data=body, headers={**_HEADERS, **headers})
+    pool = connections.pool_for(request)
     try:
-        reply = session.request(
+        reply = pool.urlopen(
             method,
-            address,
-            params=query,
-            data=body,
-            headers=headers,
-            timeout=(TRY_SECONDS, read_seconds),
-            allow_redirects=False,
-            stream=True,
+            request.path_url,
+            body=body,
+            headers=request.headers,
+            timeout=Timeout(connect=TRY_SECONDS, read=read_seconds),
+            retries=_ONCE,
+            redirect=False,
+            assert_same_host=False,
+            preload_content=False,
+            decode_content=False,
         )
-    except (InvalidURL, InvalidSchema, MissingSchema) as error:
-        raise ValueError(str(error)) from None
-    except (requests.RequestException, HTTPError) as error:
+    except (HTTPError, OSError) as error:
         raise NoReply(root_cause(error)) from None
-    with reply:
+    with closing(reply):
         return _read_reply(reply, max_bytes=max_bytes)
 
 
-def _read_reply(reply: requests.Response, *, max_bytes: int) -> Reply:
-    """The body in one piece, which costs a third less of a whole job than the 10 KB pieces of `reply.content`.
+def _read_reply(reply: BaseHTTPResponse, *, max_bytes: int) -> Reply:
+    """The body in one piece, which costs a third less of a whole job than pieces of 10 KB.
 
     A Content-Length that lies is caught either way: one byte more than allowed is asked for, and urllib3 minds a body
     that ends too soon.
     """
-    whole = partial(Reply, status=reply.status_code, headers=reply.headers)
+    whole = partial(Reply, status=reply.status, headers=reply.headers)
     announced = reply.headers.get("Content-Length", "")
     if announced.isdecimal() and (len(announced) > _LENGTH_DIGITS or int(announced) > max_bytes):
         return whole(is_oversize=True, broken=f"{announced[:_LENGTH_DIGITS]} bytes, more than {max_bytes}")
     try:
-        body = reply.raw.read(max_bytes + 1, decode_content=True)
+        body = reply.read(max_bytes + 1, decode_content=True)
     except HTTPError as error:
         return whole(broken=f"the reply broke off: {root_cause(error)}")
     if len(body) > max_bytes:
