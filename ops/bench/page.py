@@ -68,10 +68,11 @@ FAULTY = (
     "cpu_ms_per_image",
     "safe_after_p99_s",
 )
-COLUMNS: Mapping[str, Sequence[str]] = {"S1": COST, "S3": FAULTY}  # of all others: LIMITED
+COLUMNS: Mapping[str, Sequence[str]] = {"S1": COST, "S1-long": COST, "S3": FAULTY}  # of all others: LIMITED
 PLOTS = {
     "S1": ("cpu_ms_per_image", "images_per_second"),
     "S2": ("allowance_used", "other_calls_per_image"),
+    "S2-long": ("allowance_used", "other_calls_per_image"),
     "S3": ("lost", "paid_twice"),
     "S4": ("safe_per_create_allowed",),
 }

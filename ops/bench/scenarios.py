@@ -88,7 +88,7 @@ S1_LONG = replace(
     name="S1-long",
     title="20,000 small images in one run: whether memory grows",
     jobs=20_000,
-    side_px=64,
+    side_px=128,
     contestants=("imagejobs-sqlite-2",),
 )
 S2_LONG = replace(
