@@ -12,6 +12,8 @@ SLOW_AHEAD_SECONDS = 2.5  # the same for one job, where an allowance of a few a 
 MOST_AHEAD = 500  # without a limit: what a few workers claim between two turns
 MESSAGE_SECONDS = 0.15  # of the allowance in one message: its jobs are claimed, and lost with a process, together
 MOST_IN_MESSAGE = 16
+EASY_LAG_SECONDS, WORST_LAG_SECONDS = 120.0, 420.0  # copying this far behind: slow down; stop submitting
+STUCK_OUTPUTS = 20  # so many that cannot be had hold nobody up: they are not a backlog
 CREDIT = 200.0  # places that a batch which was held back may catch up, and no more
 
 
@@ -77,3 +79,15 @@ def interleave(turns: dict[int, list[int]]) -> list[int]:
         for position, job in enumerate(jobs)
     ]
     return [job for _, _, job in sorted(placed)]
+
+
+def copy_lag(nearest_expiry: float | None, keep_seconds: float, now: float) -> float:
+    """For how long the first of the outputs that wait to be copied has waited."""
+    return 0.0 if nearest_expiry is None else max(0.0, now - (nearest_expiry - keep_seconds))
+
+
+def ease(nearest_expiry: float | None, keep_seconds: float, now: float) -> float:
+    """How much of the allowance to submit with, 1 to 0: it falls as the oldest finished output waits to be copied."""
+    lag = copy_lag(nearest_expiry, keep_seconds, now)
+    scale = min(1.0, keep_seconds / 3600)  # a provider that keeps outputs for less leaves less time to fall behind
+    return min(1.0, max(0.0, 1 - (lag - EASY_LAG_SECONDS * scale) / ((WORST_LAG_SECONDS - EASY_LAG_SECONDS) * scale)))

@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 ASSUMED_PER_SECOND = 50.0  # where the allowance is said to be unlimited and a 429 says otherwise
 UNSAID_SECONDS = 2.0  # how long to close when a 429 names no wait
+FADING_SECONDS = 10.0  # as in limiter.lua: what is older says nothing of now
 CATCH_UP_SECONDS = 0.4  # of creates that nobody was there to send in time; a provider takes about a second's at once
 
 
@@ -29,6 +32,22 @@ class Grant:
     places: int
     after_seconds: float
     spacing_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How the bucket stands, for people. `allowed` is what was set, `learnt` the less that 429s have taught, a minute.
+
+    `unused_seconds`: for how long places have gone by that nobody reserved; None when nobody ever has, or there is no
+    limit. `unasked_seconds`: since any were. `ledger_waits`: how many threads waited for the ledger at a time, of late.
+    """
+
+    allowed: float
+    learnt: float | None = None
+    closed_seconds: float = 0.0
+    unused_seconds: float | None = None
+    unasked_seconds: float | None = None
+    ledger_waits: float = 0.0
 
 
 class Limiter:
@@ -45,11 +64,14 @@ class Limiter:
         self._learnt: float | None = None
         self._shown: float | None = None
         self._told: float | None = None
+        self._waited_seconds = 0.0
 
     def reserve(self, places: int, *, ahead_seconds: float) -> Grant:
         """Reserve up to `places` places that lie within `ahead_seconds` from now."""
         shown, self._shown = self._shown, None
-        args = [places, ahead_seconds, self._per_second, ASSUMED_PER_SECOND, self._catch_up_seconds, shown or ""]
+        waited, self._waited_seconds = self._waited_seconds, 0.0
+        rates = [self._per_second, ASSUMED_PER_SECOND, self._catch_up_seconds, shown or ""]
+        args = [places, ahead_seconds, *rates, waited]
         granted, after, spacing, is_learnt = self._reserve(keys=[self._key], args=args)
         grant = Grant(places=int(granted), after_seconds=float(after), spacing_seconds=float(spacing))
         if is_learnt == "0":
@@ -71,12 +93,36 @@ class Limiter:
                 with suppress(redis.RedisError):
                     self.reserve(0, ahead_seconds=0.0)
 
+    def waited(self, seconds: float) -> None:
+        """This worker has waited so long for the ledger; told to people along with the next reservation."""
+        self._waited_seconds += seconds
+
     def per_minute(self) -> float:
         """The allowance in force: what was set while running, else the setting; less what 429s have taught."""
         override, learnt = self._client.hmget(self._key, ["override", "learnt"])
         rates = [float(value) for value in (override, learnt) if value is not None]
         full = rates[0] if override is not None else self._per_second
         return 60 * (min(rates) if learnt is not None and full > 0 else full)
+
+    def standing(self) -> Standing:
+        """One round trip, and nothing is changed."""
+        names = ("override", "learnt", "closed_until", "free_at", "asked_at", "waited", "waited_at")
+        pipe = self._client.pipeline(transaction=False)
+        pipe.time()
+        pipe.hmget(self._key, names)
+        (seconds, microseconds), values = pipe.execute()
+        now = seconds + microseconds / 1e6
+        has = {name: float(value) for name, value in zip(names, values, strict=True) if value is not None}
+        allowed = 60 * has.get("override", self._per_second)
+        fading = max(0.0, 1 - (now - has.get("waited_at", 0.0)) / FADING_SECONDS)
+        return Standing(
+            allowed=allowed,
+            learnt=60 * has["learnt"] if "learnt" in has else None,
+            closed_seconds=max(0.0, has.get("closed_until", 0.0) - now),
+            unused_seconds=max(0.0, now - has["free_at"]) if "free_at" in has and allowed else None,
+            unasked_seconds=max(0.0, now - has["asked_at"]) if "asked_at" in has else None,
+            ledger_waits=has.get("waited", 0.0) * fading / FADING_SECONDS,
+        )
 
     def booked_seconds(self) -> float:
         """How far ahead places have been reserved, or the bucket is closed."""
@@ -119,3 +165,18 @@ class Limiter:
 
 def _script(name: str) -> str:
     return files("imagejobs").joinpath(name).read_text(encoding="utf-8")
+
+
+def look(redis_url: str, key: str, *, per_minute: float, within_seconds: float) -> Standing | None:
+    """How a bucket stands, for a command that must not hang: None where Redis does not answer in time."""
+    try:
+        with redis.Redis.from_url(
+            redis_url,
+            socket_connect_timeout=within_seconds,
+            socket_timeout=within_seconds,
+            retry=Retry(NoBackoff(), 0),
+            decode_responses=True,
+        ) as client:
+            return Limiter(client, key, per_minute=per_minute).standing()
+    except redis.RedisError:
+        return None

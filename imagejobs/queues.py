@@ -16,6 +16,7 @@ from kombu import Queue
 from kombu.exceptions import KombuError
 
 from imagejobs.errors import BadSetting
+from imagejobs.settings import key_prefix
 
 SUBMIT, POLL, STORE, TEND = "imagejobs.submit", "imagejobs.poll", "imagejobs.store", "imagejobs.tend"
 # The order in which a worker looks: a copy before anything else, since finished outputs die within the hour;
@@ -28,11 +29,6 @@ CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 5.0  # it answers within milliseconds, or
 SILENT_SECONDS = 5  # a consumer that hears nothing for this long, where Redis answers every second, connects anew
 
 BROKER_ERRORS = (redis.RedisError, KombuError, OSError)
-
-
-def key_prefix(account: str) -> str:
-    """What every Redis key of an account begins with: queues, leases and limiter of two accounts never meet."""
-    return f"imagejobs:{account}:"
 
 
 def make_app(redis_url: str, *, account: str, threads: int = 16) -> Celery:

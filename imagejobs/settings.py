@@ -203,6 +203,11 @@ class Settings(BaseModel):
         return self.account or self.base_url.split("://", 1)[1]
 
 
+def key_prefix(account: str) -> str:
+    """What every Redis key of an account begins with: queues, leases and limiter of two accounts never meet."""
+    return f"imagejobs:{account}:"
+
+
 def _split(value: str) -> SplitResult:
     """The URL's parts. Python's own complaint about one that is none would repeat it, password and all."""
     try:

@@ -52,7 +52,7 @@ def reachable_broker(settings: Settings, *, account: str) -> Iterator[Broker | N
 
     Raises BadSetting when REDIS_URL is set and does not answer.
     """
-    address = settings.redis_url or _running_server(settings)
+    address = redis_address(settings)
     if address is None:
         yield None
         return
@@ -66,7 +66,10 @@ def reachable_broker(settings: Settings, *, account: str) -> Iterator[Broker | N
         broker.close()
 
 
-def _running_server(settings: Settings) -> str | None:
+def redis_address(settings: Settings) -> str | None:
+    """Where Redis is: as set, else the home's embedded server if somebody runs it."""
+    if settings.redis_url:
+        return settings.redis_url
     from producer import embedded
 
     home = Home(settings.home)

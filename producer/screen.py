@@ -81,8 +81,8 @@ def pause_lines(batch: Batch) -> list[Text]:
     return [Text(f"paused: {printable(batch.paused)}", style="bold yellow"), Text(f"  {way_out(batch)}")]
 
 
-def status_view(batch: Batch, *, now: float) -> RenderableType:
-    """One batch."""
+def status_view(batch: Batch, *, now: float, limited: str = "") -> RenderableType:
+    """One batch; `limited` says what holds it up."""
     pace = average(batch, now=now)
     rate, left = pace["jobs_per_minute"], pace["eta_seconds"]
     title = Text(f"{batch.key}  {_phase(batch, now=now)}", style="bold")
@@ -90,6 +90,7 @@ def status_view(batch: Batch, *, now: float) -> RenderableType:
     figures += [f"{rate:g} jobs/min"] if rate else []
     figures += [f"about {spoken(left)} left"] if left else []
     notes = [Text(" · ".join(figures)), *expiry_line(batch, now=now), *risk_lines(batch)]
+    notes += [Text(limited)] * bool(limited)
     notes += [*pause_lines(batch), *failure_hint(batch)]
     return Group(title, states_table(batch), Text(""), *notes, Text(_where(batch), style="dim"))
 

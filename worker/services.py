@@ -78,7 +78,9 @@ class Services:
         now = self.clock.now()
         settled = [settle(job, outcome, policy=self.policy, now=now, dice=self.dice) for job, outcome in decided]
         changes = [one.change for one in settled if one.change is not None]
+        began = self.clock.monotonic()
         granted = self._persist(changes, now) if changes else []
+        self.creates.waited(self.clock.monotonic() - began)
         for pause in dict.fromkeys(one.pause for one in settled if one.pause is not None):
             self._pause(pause, now)
         return granted

@@ -10,6 +10,7 @@ from imagejobs import closing
 from imagejobs.edges.dialects import Prediction
 from imagejobs.edges.provider import NotListed
 from imagejobs.errors import Cause, Permanent, Refused, Throttled, Transient
+from imagejobs.feed import STUCK_OUTPUTS, ease
 from imagejobs.ledger import LEDGER_ERRORS
 from imagejobs.patience import Patience
 from imagejobs.queues import BROKER_ERRORS
@@ -18,8 +19,6 @@ from worker.outcomes import Absent, GiveUp, Outcome
 from worker.services import Services
 
 BUSY_SECONDS, IDLE_SECONDS = 0.5, 2.0
-EASY_LAG_SECONDS, WORST_LAG_SECONDS = 120.0, 420.0  # copying this far behind: slow down; stop submitting
-STUCK_OUTPUTS = 20  # so many that cannot be had hold nobody up: they are not a backlog
 IMAGES_A_SECOND = 500  # closing writes thousands; a closer that takes longer than this has died
 
 log = structlog.get_logger("imagejobs.tend")
@@ -133,12 +132,3 @@ class Tender:
                 log.info("batch_closed", batch=batch.key, images=batch.images, total=batch.total)
                 closed += 1
         return closed
-
-
-def ease(nearest_expiry: float | None, keep_seconds: float, now: float) -> float:
-    """How much of the allowance to submit with, 1 to 0: it falls as the oldest finished output waits to be copied."""
-    if nearest_expiry is None:
-        return 1.0
-    lag = now - (nearest_expiry - keep_seconds)
-    scale = min(1.0, keep_seconds / 3600)  # a provider that keeps outputs for less leaves less time to fall behind
-    return min(1.0, max(0.0, 1 - (lag - EASY_LAG_SECONDS * scale) / ((WORST_LAG_SECONDS - EASY_LAG_SECONDS) * scale)))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, delete, func, insert, select, tuple_
+from sqlalchemy import ColumnElement, Select, and_, bindparam, case, delete, func, insert, select, tuple_
 
 from imagejobs.job import Flight, Job
 from imagejobs.ledger.engine import Database
@@ -78,6 +78,17 @@ class Views:
         waiting = expiries(batches.c.account == account).limit(1).offset(leave_out)
         with self._database.read() as connection:
             return connection.execute(waiting).scalar()
+
+    def copies(self, account: str) -> tuple[int, int, str | None]:
+        """How many copies wait, how many of them have failed before, and what one of those was told."""
+        failed = attempts.c.copy_tries > 0
+        current = and_(attempts.c.job_id == jobs.c.id, attempts.c.number == jobs.c.attempt)
+        waiting = jobs.join(attempts, current).join(batches, batches.c.id == jobs.c.batch_id)
+        figures = (func.count(), func.count(case((failed, 1))), func.max(case((failed, jobs.c.error))))
+        query = select(*figures).select_from(waiting).where(in_flight(State.STORING), batches.c.account == account)
+        with self._database.read() as connection:
+            count, failing, error = connection.execute(query).one()
+        return count, failing, error
 
     def image_rows(self, batch_id: int) -> Iterator[dict[str, Any]]:
         """One row an image, in the order of the input: everything the manifest says of it."""

@@ -114,7 +114,9 @@ def model_inputs() -> str:
 def status() -> str:
     """What `status --json` prints of one batch, from the function that makes it."""
     from imagejobs.job import Batch
+    from imagejobs.limiter import Standing
     from imagejobs.states import State
+    from producer import limits
     from producer.facts import facts
 
     began = datetime(2026, 11, 24, 22, tzinfo=UTC).timestamp()
@@ -132,7 +134,10 @@ def status() -> str:
         first_submitted_at=began + 1,
         nearest_expiry=began + 3690,
     )
-    return f"```json\n{json.dumps(facts(batch, now=began + 101), indent=2)}\n```"
+    standing = Standing(allowed=600.0, unused_seconds=0.0)
+    limited = limits.limit(limits.Facts(batches=[batch], now=began + 101, standing=standing))
+    shown = {**facts(batch, now=began + 101), **limits.shown(limited, standing)}
+    return f"```json\n{json.dumps(shown, indent=2)}\n```"
 
 
 def exit_codes() -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -59,7 +61,7 @@ def status(
     batch: Annotated[str | None, typer.Argument(metavar="[BATCH]", help="its key, or the beginning of it")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show how a batch stands, or all of them."""
+    """Show how a batch stands, or all of them, and what limits the work just now."""
     from producer.doors import existing_ledger, has_ledger, read_settings
 
     settings = read_settings()
@@ -69,33 +71,55 @@ def status(
     with existing_ledger(settings) as ledger:
         now = ledger.database.now()
         if batch is None:
-            _show_all(ledger.batches.all(), now=now, as_json=as_json)
+            _show_all(ledger.batches.all(), now=now, as_json=as_json, limits=partial(_limits, settings, ledger, now))
             return
         from producer.find import find_batch
 
-        _show(find_batch(ledger, batch), now=now, as_json=as_json)
+        found = find_batch(ledger, batch)
+        _show(found, now=now, as_json=as_json, limits=_limits(settings, ledger, now, [found]))
 
 
-def _show(batch: Any, *, now: float, as_json: bool) -> None:
+def _limits(settings: Any, ledger: Any, now: float, batches: list[Any]) -> tuple[str, dict[str, Any]]:
+    """What limits these batches, or those of them that are of our account: in a line, and for scripts."""
+    from producer import limits
+
+    account = batches[0].account if len(batches) == 1 else settings.account_name
+    facts = limits.look(settings, ledger, [one for one in batches if one.account == account], account=account, now=now)
+    limited = limits.limit(facts)
+    is_told = any(batch.live for batch in facts.batches)
+    return limits.said(limited) if is_told else "", limits.shown(limited, facts.standing)
+
+
+def _show(batch: Any, *, now: float, as_json: bool, limits: tuple[str, dict[str, Any]] = ("", {})) -> None:
     from producer import screen
     from producer.facts import facts
 
     if as_json:
-        print_json(facts(batch, now=now))
+        print_json({**facts(batch, now=now), **limits[1]})
     else:
-        screen.out().print(screen.status_view(batch, now=now))
+        screen.out().print(screen.status_view(batch, now=now, limited=limits[0]))
 
 
-def _show_all(batches: list[Any], *, now: float, as_json: bool) -> None:
+def _show_all(
+    batches: list[Any],
+    *,
+    now: float,
+    as_json: bool,
+    limits: Callable[[list[Any]], tuple[str, dict[str, Any]]] = lambda _: ("", {}),
+) -> None:
     from producer import screen
     from producer.facts import facts
 
-    if as_json:
-        print_json({"batches": [facts(batch, now=now) for batch in batches]})
-    elif batches:
-        screen.out().print(screen.batches_table(batches, now=now))
-    else:
+    if not batches and not as_json:
         typer.echo("no batches yet: imagejobs run FILE, or imagejobs submit FILE", err=True)
+        return
+    line, figures = limits(batches)
+    if as_json:
+        print_json({"batches": [facts(batch, now=now) for batch in batches], **figures})
+        return
+    screen.out().print(screen.batches_table(batches, now=now))
+    if line:
+        screen.out().print(line)
 
 
 @commands.command(epilog=examples("watch night", "watch night --patience 30m"))

@@ -60,3 +60,15 @@ def test_a_few_outputs_that_cannot_be_had_are_no_backlog(desk: Desk):
     seen = [desk.ledger.views.backlog_expiry(desk.account, leave_out=left_out) for left_out in (0, 3, 5)]
 
     assert [3000.0 + jobs[0].id, 3000.0 + jobs[3].id, None] == seen
+
+
+def test_copies_that_have_failed_are_counted_with_what_they_were_told(desk: Desk):
+    """Only the account's own, and only those that still wait."""
+    none = desk.ledger.views.copies(desk.account)
+    waiting, failing = desk.job_in(State.STORING), desk.job_in(State.STORING)
+    desk.job_in(State.SUCCEEDED)
+    desk.apply(look_again(failing, due_at=NOW + 1, copy_failed=True, error="SlowDown"))
+    desk.apply(look_again(waiting, due_at=NOW + 1))
+
+    assert (0, 0, None) == none
+    assert (2, 1, "SlowDown") == desk.ledger.views.copies(desk.account)

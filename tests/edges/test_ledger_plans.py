@@ -174,6 +174,7 @@ WORK: dict[str, tuple[Callable[[Desk], Any], tuple[str, ...]]] = {
     "flights": (lambda at: at.ledger.views.flights(at.account), ("jobs_in_flight",)),
     "unknown": (lambda at: at.ledger.views.unknown(at.account, now=LATER), ("jobs_in_flight",)),
     "submitting": (lambda at: at.ledger.views.submitting(at.account), ("jobs_in_flight",)),
+    "copies": (lambda at: at.ledger.views.copies(at.account), ("jobs_in_flight",)),
     "backlog_expiry": (lambda at: at.ledger.views.backlog_expiry(at.account, leave_out=0), ("jobs_in_flight",)),
     "apply": (_settle, (PRIMARY,)),
     "accept": (_accept, (PRIMARY, "attempts_prediction")),

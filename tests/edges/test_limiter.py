@@ -8,7 +8,8 @@ import time
 import pytest
 import redis
 
-from imagejobs.limiter import Grant, Limiter
+from imagejobs.limiter import Grant, Limiter, Standing, look
+from tests.servers.ports import free_port
 
 
 @pytest.fixture
@@ -254,3 +255,30 @@ def test_two_buckets_know_nothing_of_each_other(client):
     Limiter(client, "creates", per_minute=600).throttled(60.0)
 
     assert 1 == Limiter(client, "calls", per_minute=3000).reserve(1, ahead_seconds=0.0).places
+
+
+def test_how_it_stands_can_be_looked_at(client):
+    """What is set, what was learnt, what goes by unused and what the workers wait for."""
+    limiter = Limiter(client, "creates", per_minute=600)
+    untouched = limiter.standing()
+    limiter.waited(4.0)
+    limiter.reserve(20, ahead_seconds=60.0)
+    busy = limiter.standing()
+    limiter.hear(told=6)
+    limiter.throttled(9.0)
+    passes(client, 5)
+    starved = limiter.standing()
+
+    assert Standing(allowed=600) == untouched
+    assert (0.0, None) == (busy.unused_seconds, busy.learnt)
+    assert 0.3 < busy.ledger_waits <= 0.4
+    assert (600, 6) == (starved.allowed, round(starved.learnt or 0, 3))
+    assert 3 < starved.closed_seconds <= 4
+    assert 2 < (starved.unused_seconds or 0) < 60
+    assert 5 <= (starved.unasked_seconds or 0) < 60
+    assert starved.ledger_waits < busy.ledger_waits
+
+
+def test_a_redis_that_is_away_is_looked_at_in_vain():
+    """And nobody waits for it for long."""
+    assert None is look(f"redis://127.0.0.1:{free_port()}", "creates", per_minute=600, within_seconds=0.5)

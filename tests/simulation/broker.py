@@ -145,6 +145,9 @@ class SimulatedLimiter:
         self._closed_until = max(self._closed_until, self._world.now + seconds)
         return seconds
 
+    def waited(self, seconds: float) -> None:
+        """For people only."""
+
     def give_back(self, grant: Grant, places: int) -> None:
         """Places that will not be used."""
         self._broker.call("give back")
