@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ops.bench import anatomy, page, table
+from ops.bench import page, table
 from ops.bench.book import Book, opened
 from ops.bench.contestants import ROOT
 from ops.bench.measurements import MEASUREMENTS
@@ -38,7 +38,6 @@ def _page(given: argparse.Namespace) -> None:
 VERBS = (
     Verb(name="table", help="S1 to S4: who needs what for an image", run=_table, options=table.options),
     Verb(name="page", help="write the page from the results that are there", run=_page),
-    anatomy.VERB,
 )
 """Those that are no measurement of `measurements.py`; a line each."""
 

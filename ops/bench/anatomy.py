@@ -1,4 +1,4 @@
-"""Where an image's CPU time goes in ours: one run with dissected workers, as a table of milliseconds by part."""
+"""Where an image's CPU time goes in ours: one run with dissected workers, as milliseconds by part."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from ops.bench.book import Figures
 from ops.bench.contestants import CONTESTANTS
 from ops.bench.dissect import MAIN_THREAD, TELL
 from ops.bench.family import Family
 from ops.bench.run import Run
 from ops.bench.scenarios import SCENARIOS, Scenario
 from ops.bench.servers import Servers
-from ops.bench.verbs import Verb
+from ops.bench.verbs import Measurement
 
 REST = "Celery: a task's way through kombu and pool, threads"
 TELL_SECONDS = 20.0
@@ -50,8 +51,8 @@ class DissectedRun(Run):
         return told
 
 
-def dissect(contestant: str, scenario: Scenario) -> str:
-    """The table of one run, as Markdown."""
+def dissect(contestant: str, scenario: Scenario) -> tuple[Figures, Figures]:
+    """Of one run: CPU milliseconds an image by part, most first, and calls an image."""
     with tempfile.TemporaryDirectory(prefix="imagejobs-bench-") as folder, Servers(Path(folder, "servers")) as servers:
         own = Path(folder, "run")
         own.mkdir()
@@ -59,20 +60,18 @@ def dissect(contestant: str, scenario: Scenario) -> str:
         dissected = replace(CONTESTANTS[contestant], workers=tuple(worker for _ in CONTESTANTS[contestant].workers))
         run = DissectedRun(dissected, scenario, servers=servers, folder=own)
         images = int(run.measure()["images"] or 0)
-    return table(run.before, run.after, images=images)
+    return by_part(run.before, run.after, images=images)
 
 
-def table(before: list[Sums], after: list[Sums], *, images: int) -> str:
-    """Milliseconds of CPU an image, and calls an image, most first; the last line is their sum."""
+def by_part(before: list[Sums], after: list[Sums], *, images: int) -> tuple[Figures, Figures]:
+    """Milliseconds of CPU an image, most first, their sum at the end; and calls an image."""
     seconds, calls = grown(before, after, "seconds"), grown(before, after, "calls")
     process = grown(before, after, "process")
     seconds[MAIN_THREAD] = process[MAIN_THREAD]
     seconds[REST] = process["all"] - sum(seconds.values())
-    lines = ["| part | CPU ms/image | share | calls/image |", "| --- | ---: | ---: | ---: |"]
-    for part, spent in sorted(seconds.items(), key=lambda item: -item[1]):
-        often = f"{calls[part] / images:.3f}" if part in calls else ""
-        lines.append(f"| {part} | {spent * 1000 / images:.3f} | {spent / process['all']:.1%} | {often} |")
-    return "\n".join([*lines, f"| all | {process['all'] * 1000 / images:.3f} | 100.0% | |"])
+    parts = sorted(seconds.items(), key=lambda item: -item[1])
+    spent: Figures = {part: of * 1000 / images for part, of in (*parts, ("all", process["all"]))}
+    return spent, {part: count / images for part, count in calls.items()}
 
 
 def grown(before: list[Sums], after: list[Sums], what: str) -> dict[str, float]:
@@ -87,15 +86,22 @@ def grown(before: list[Sums], after: list[Sums], what: str) -> dict[str, float]:
 
 def _options(parser: argparse.ArgumentParser) -> None:
     ours = [name for name, contestant in CONTESTANTS.items() if contestant.is_ours]
-    parser.add_argument("--contestant", choices=ours, default=ours[0])
+    parser.add_argument("--contestant", choices=ours, default="imagejobs-sqlite-2")
     parser.add_argument("--scenario", choices=SCENARIOS, default="S1")
     parser.add_argument("--jobs", type=int, help="rows (default: the scenario's)")
 
 
-def _run(given: argparse.Namespace) -> None:
-    print(dissect(given.contestant, SCENARIOS[given.scenario].of(given.jobs)))
+def _measure(given: argparse.Namespace) -> Iterator[tuple[str, Figures]]:
+    scenario = SCENARIOS[given.scenario].of(given.jobs)
+    spent, calls = dissect(given.contestant, scenario)
+    yield f"{given.contestant}, {scenario.name}: CPU ms/image", spent
+    yield "calls/image", calls
 
 
-VERB = Verb(
-    name="anatomy", help="where an image's CPU time goes in ours, printed as a table", run=_run, options=_options
+MEASUREMENT = Measurement(
+    name="anatomy",
+    help="where an image's CPU time goes in ours",
+    title="Where an image's CPU time goes in ours",
+    measure=_measure,
+    options=_options,
 )

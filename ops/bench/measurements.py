@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ops.bench import changes, fairness, idle, million, outage
+from ops.bench import anatomy, changes, fairness, idle, million, outage
 from ops.bench.verbs import Measurement
 
 MEASUREMENTS: tuple[Measurement, ...] = (
@@ -11,4 +11,5 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     fairness.MEASUREMENT,
     outage.MEASUREMENT,
     idle.MEASUREMENT,
+    anatomy.MEASUREMENT,
 )

@@ -77,6 +77,7 @@ PLOTS = {
     "S4": ("safe_per_create_allowed",),
 }
 
+NOTES = "notes.md"  # what figures do not say, by hand: it ends the page
 PORTRAIT = "safe-images.svg"
 HEAD = """\
 # Benchmarks
@@ -101,6 +102,8 @@ def write(book: Book, folder: Path) -> Path:
     parts += [_sheet(book, one) for one in MEASUREMENTS if one.name in book.sheets]
     if drawn := portrait(book):
         (plots / PORTRAIT).write_text(drawn, encoding="utf-8")
+    notes = plots / NOTES
+    parts += [notes.read_text(encoding="utf-8")] if notes.exists() else []
     page = folder / "benchmarks.md"
     page.write_text("\n".join(parts), encoding="utf-8")
     return page

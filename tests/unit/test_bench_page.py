@@ -133,6 +133,16 @@ def test_a_sheet_is_a_section_of_the_page(tmp_path: Path) -> None:
     assert "| submit peak mb | 99 |  |\n| claim ms |  | 1.5 |" in written
 
 
+def test_what_was_written_by_hand_ends_the_page(tmp_path: Path) -> None:
+    """It is kept beside the figures, and so outlives the page."""
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "notes.md").write_text("## What did not help\n\nThis.\n", encoding="utf-8")
+
+    written = page.write(book_of(ours=[{"cpu_ms_per_image": 3.0}]), tmp_path).read_text(encoding="utf-8")
+
+    assert written.endswith("## What did not help\n\nThis.\n")
+
+
 def test_contestants_take_turns() -> None:
     """Each round meets everybody in every scenario, and begins with another one."""
     chosen = [CONTESTANTS[name] for name in ("asyncio", "arq", "rq")]
