@@ -61,7 +61,7 @@ def make_app(redis_url: str, *, account: str, threads: int = 16) -> Celery:
 
 _TRANSPORT = {
     "visibility_timeout": VISIBILITY_SECONDS,
-    "unacked_restore_interval": 5,  # kombu's own default is a sweep in 100 seconds
+    "unacked_restore_interval": 60,  # seconds, by far enough: the ledger does not wait for what comes back
     "unacked_restore_throttle": 1,
     "queue_order_strategy": "priority",  # strictly IN_ORDER
     "priority_steps": [0],  # one Redis list a queue

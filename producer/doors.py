@@ -77,18 +77,19 @@ def redis_address(settings: Settings) -> str | None:
 
 
 def feed(ledger: Ledger, broker: Broker | None, settings: Settings, *, account: str) -> bool:
-    """Send for what is queued, so that workers need not find it themselves. False when there is no Redis to send to.
+    """Send for what is queued, and wake workers that rest. False when there is no Redis to send to.
 
     A Redis that goes away just now is no failure: what the ledger says is queued, workers will send for.
     """
     if broker is None:
         return False
     from imagejobs.dispatch import Dispatch
-    from imagejobs.queues import BROKER_ERRORS
+    from imagejobs.queues import BROKER_ERRORS, TEND
 
     try:
         dispatch = Dispatch(ledger, broker, account=account)
         dispatch.feed(creates_per_minute=settings.creates_per_minute, now=ledger.database.now())
+        broker.nudge(TEND)
     except BROKER_ERRORS:
         return False
     return True

@@ -12,7 +12,7 @@ from imagejobs.clock import Clock
 from imagejobs.job import Batch
 from imagejobs.ledger import Ledger
 from imagejobs.settings import Settings
-from producer.doors import check_provider_settings, open_ledger, open_store_of, reachable_broker
+from producer.doors import check_provider_settings, feed, open_ledger, open_store_of, reachable_broker
 from producer.embedded import SANDBOX_ACCOUNT
 from producer.enqueue import Order, Recorded, models_of, record
 from producer.facts import INTERRUPTED, exit_code
@@ -112,6 +112,8 @@ def _see_through(
         household.start()
         if not household.is_working:
             progress.say("another process works in this home folder: watching it")
+            with reachable_broker(household.settings(), account=batch.account) as broker:
+                feed(ledger, broker, household.settings(), account=batch.account)
         return watch(ledger, batch, progress=progress, vigil=vigil, clock=clock, meanwhile=household.tend)
     except KeyboardInterrupt:
         progress.say("stopping: what is in hand is finished first (Ctrl-C again: at once)")

@@ -8,6 +8,7 @@ can have ended yet, by the run times seen so far, it does not look at all.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ SECONDS_A_CALL = 1.0  # a sweep of n calls is repeated after n seconds at the la
 SHORTEST_SECONDS = 0.25  # without any limit it is the processor's time that a sweep costs
 SLOWEST_SECONDS = 20.0
 KEEP_SHARE = 0.05  # of the time that outputs are kept: the rest of it belongs to their copying
+NOTHING = math.inf  # a sweep's rest when nothing is unfinished: until somebody brings work
 REMEMBERED = 64  # run times of a version; one that changes (a cold start, and then none) is forgotten as quickly
 EARLY = 0.8  # of the shortest run time seen lately: before that nothing is looked for
 LATEST_SECONDS = 30.0  # … but later than this it is, whatever was seen: run times change

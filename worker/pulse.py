@@ -4,10 +4,14 @@ For the whole fleet there is at most one of each at a time: a Redis key with a t
 it gone sets it (for as long as a lost message may go unnoticed) and sends the message; the sweep that runs sets it
 anew, to when the next one makes sense. Flushed, the keys are gone, and so both are due: nothing to recover. A worker
 that connects, be it for the first time or after a loss, cannot know what became of messages: it has all sent anew.
+
+When nothing is unfinished, both sweeps rest for long. Whoever brings work sends a `tend`, which then rests for as long
+as it does with work at hand, and that rouses the other one.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from typing import Any
@@ -16,9 +20,13 @@ import structlog
 from celery import bootsteps
 
 from imagejobs.queues import BROKER_ERRORS, POLL, TEND, Broker
+from worker.planning import NOTHING
 
 UNHEARD_SECONDS = 15.0  # a sweep's message without an end to it: another is sent
-SHORTEST_SECONDS, LONGEST_SECONDS = 0.1, 2.0  # how long the clock sleeps
+SHORTEST_SECONDS, LONG_SECONDS = 0.1, 2.0  # how long the clock sleeps
+LONGEST_SECONDS = 20.0  # … when nothing is unfinished; for so long does house-keeping rest then
+POLL_LONGEST_SECONDS = 60.0  # and this the other one, which house-keeping rouses
+RESTS, RESTS_LONG = "rests", "rests long"
 
 log = structlog.get_logger("imagejobs.pulse")
 
@@ -36,13 +44,14 @@ class Pulse:
         """Send what is due. Returns the seconds until something may be due again."""
         pipe = self._broker.redis.pipeline(transaction=False)
         for sweep in (POLL, TEND):
-            pipe.set(self._key(sweep), "sent", nx=True, px=int(UNHEARD_SECONDS * 1000))
+            pipe.set(self._key(sweep), "sent", nx=True, get=True, px=int(UNHEARD_SECONDS * 1000))
             pipe.pttl(self._key(sweep))
-        poll_is_mine, poll_ms, tend_is_mine, tend_ms = pipe.execute()
-        for sweep, is_mine in ((POLL, poll_is_mine), (TEND, tend_is_mine)):
-            if is_mine:
+        poll_was, poll_ms, tend_was, tend_ms = pipe.execute()
+        for sweep, was in ((POLL, poll_was), (TEND, tend_was)):
+            if was is None:
                 self._nudge(sweep)
-        return float(min(LONGEST_SECONDS, max(SHORTEST_SECONDS, min(poll_ms, tend_ms) / 1000)))
+        at_most = LONGEST_SECONDS if poll_was == tend_was == RESTS_LONG else LONG_SECONDS
+        return float(min(at_most, max(SHORTEST_SECONDS, min(poll_ms, tend_ms) / 1000)))
 
     def _nudge(self, sweep: str) -> None:
         try:
@@ -63,8 +72,16 @@ class Pulse:
             self._changed.notify()
 
     def rest(self, sweep: str, seconds: float) -> None:
-        """The sweep has run here; the next one is due in `seconds`."""
-        self._broker.redis.set(self._key(sweep), "rests", px=max(1, int(seconds * 1000)))
+        """The sweep has run here; the next one is due in `seconds`, or when there is work again."""
+        has_work = seconds != NOTHING
+        if not has_work:
+            seconds = LONGEST_SECONDS if sweep == TEND else POLL_LONGEST_SECONDS
+        pipe = self._broker.redis.pipeline(transaction=False)
+        pipe.set(self._key(sweep), RESTS if has_work else RESTS_LONG, px=max(1, int(seconds * 1000)))
+        if sweep == TEND and has_work:
+            pipe.get(self._key(POLL))
+        if pipe.execute()[1:] == [RESTS_LONG]:
+            self._broker.redis.delete(self._key(POLL))
         with self._changed:
             self._wake_at = min(self._wake_at, time.monotonic() + seconds)
             self._changed.notify()
@@ -76,17 +93,18 @@ class Pulse:
                 seconds = self.tick()
             except BROKER_ERRORS as error:
                 log.warning("broker_away", error=type(error).__name__)
-                seconds = LONGEST_SECONDS
+                seconds = LONG_SECONDS
             except Exception:  # the clock must not stop, whatever is wrong: a stopped one is a queue that says nothing
                 log.exception("pulse_failed")
-                seconds = LONGEST_SECONDS
-            with self._changed:
-                self._wake_at = time.monotonic() + seconds
+                seconds = LONG_SECONDS
+            with self._changed:  # a sweep that has rested meanwhile may want an earlier look
+                self._wake_at = min(self._wake_at, time.monotonic() + seconds)
 
     def _wait(self) -> bool:
         with self._changed:
             while not self._is_over and (left := self._wake_at - time.monotonic()) > 0:
                 self._changed.wait(left)
+            self._wake_at = math.inf
             return not self._is_over
 
     def stop(self) -> None:

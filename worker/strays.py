@@ -32,6 +32,8 @@ class Strays:
         self._services = services
         self._calls = calls
         self._search_at = 0.0  # monotonic
+        self.may_turn_up = True
+        """Whether any can, by the last search: a create was declared absent within the hour."""
 
     def reach(self) -> float | None:
         """Back to when the list should be read for orphans now; None when there can be none, or it is too early again.
@@ -44,11 +46,13 @@ class Strays:
             return None
         self._search_at = services.clock.monotonic() + BETWEEN_SECONDS
         now = services.clock.now()
+        self.may_turn_up = True
         lately = services.ledger.strays.first_lost(services.account, since=now - DEEP_SECONDS)
         if lately is not None:
             return lately
         ever = services.ledger.strays.first_lost(services.account, since=now - MEMORY_SECONDS)
-        return None if ever is None else now
+        self.may_turn_up = ever is not None
+        return now if self.may_turn_up else None
 
     def take_in(self, listed: Sequence[Prediction]) -> None:
         """Adopt each orphan whose job still waits; cancel and count the others."""

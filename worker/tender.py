@@ -16,9 +16,10 @@ from imagejobs.patience import Patience
 from imagejobs.queues import BROKER_ERRORS
 from worker.lookup import BEFORE_SECONDS, resolve
 from worker.outcomes import Absent, GiveUp, Outcome
+from worker.planning import NOTHING
 from worker.services import Services
 
-BUSY_SECONDS, IDLE_SECONDS = 0.5, 2.0
+BUSY_SECONDS, CALM_SECONDS = 0.5, 2.0
 IMAGES_A_SECOND = 500  # closing writes thousands; a closer that takes longer than this has died
 
 log = structlog.get_logger("imagejobs.tend")
@@ -33,8 +34,18 @@ class Tender:
     def run(self) -> float:
         """Do every duty once. Returns the seconds after which the next round makes sense."""
         duties = (self.recover, self.feed, self.send_copies, self.look_up, self.close)
+        if self._is_all_done():
+            self._do(self.recover)
+            return NOTHING
         done = [self._do(duty) for duty in duties]
-        return BUSY_SECONDS if any(done) else IDLE_SECONDS
+        return BUSY_SECONDS if any(done) else CALM_SECONDS
+
+    def _is_all_done(self) -> bool:
+        """Whether nothing is unfinished, and so nothing can fall due. While the ledger cannot tell, something may."""
+        try:
+            return not self._services.ledger.batches.unfinished(self._services.account)
+        except LEDGER_ERRORS:
+            return False
 
     def _do(self, duty: Callable[[], int]) -> int:
         try:

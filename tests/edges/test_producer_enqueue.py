@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from imagejobs.errors import BadInput, BadSetting, Complaint
 from imagejobs.job import Spec, SpecText
 from imagejobs.ledger import Ledger
+from imagejobs.queues import TEND, Broker
 from imagejobs.settings import Settings
 from imagejobs.states import State
 from producer import get_batch, submit_batch
@@ -160,10 +162,12 @@ def test_redis_that_does_not_answer_is_found_before_anything_is_recorded(setting
 
 
 def test_with_redis_the_first_jobs_are_sent_for_at_once(settings: Settings, ledger: Ledger, redis_url: str) -> None:
-    """A worker need not look for them."""
+    """A worker need not look for them; and one that rests is told that there is work."""
     submit_batch(small_rows(3), settings=settings.model_copy(update={"redis_url": redis_url}))
+    with closing(Broker(redis_url, account=settings.account_name)) as broker:
+        told = broker.redis.llen(broker.prefix + TEND)
 
-    assert 3 == ledger.turns.outstanding(settings.account_name)
+    assert (3, 1) == (ledger.turns.outstanding(settings.account_name), told)
 
 
 def test_a_batch_is_found_by_its_key(settings: Settings) -> None:

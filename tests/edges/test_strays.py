@@ -12,9 +12,11 @@ from producer import submit_batch
 from tests.servers.sandbox import SandboxServer
 from worker.calls import Calls
 from worker.outcomes import Absent, Accepted
+from worker.planning import NOTHING
 from worker.services import Services, open_services
 from worker.strays import Strays
-from worker.sweeper import Sweeper
+from worker.sweeper import CALM_SECONDS, Sweeper
+from worker.tender import BUSY_SECONDS, Tender
 
 SPECS = [{"id": f"r{number}", "prompt": "the same", "seed": 5, "width": 128, "height": 128} for number in (1, 2)]
 LOST = Absent(error="declared absent too soon", is_proven=True)
@@ -140,3 +142,20 @@ def test_where_nothing_was_lost_nothing_is_searched(desk: Desk):
     Sweeper(desk.services).run()
 
     assert 0 == desk.sandbox.stats()["lists"]
+
+
+def test_with_a_batch_that_is_not_finished_the_next_look_is_near(desk: Desk):
+    """Its jobs may run at any moment."""
+    assert CALM_SECONDS == Sweeper(desk.services).run()
+
+
+def test_with_nothing_unfinished_the_sweep_rests_until_somebody_brings_work(desk: Desk):
+    """House-keeping as well, once it has closed the batch."""
+    ledger, now, tender = desk.services.ledger, desk.services.clock.now(), Tender(desk.services)
+    with_work = tender.run()
+    ledger.steering.cancel_queued(1, now=now)
+    (batch,) = ledger.batches.all()
+    assert ledger.batches.finish_closing(batch, now=now)
+    without = tender.run()
+
+    assert (BUSY_SECONDS, NOTHING, NOTHING) == (with_work, without, Sweeper(desk.services).run())
