@@ -75,6 +75,7 @@ bench-full: .venv/.test .venv-bench/.peers  ## every contestant in every scenari
 	$(BIN)/python -m ops.bench outage
 	$(BIN)/python -m ops.bench changes
 	$(BIN)/python -m ops.bench idle
+	$(BIN)/python -m ops.bench anatomy
 	$(BIN)/python -m ops.bench million
 
 docs: .venv/.test  ## bring the generated parts of the docs up to date
