@@ -6,20 +6,37 @@ whatever becomes of it meanwhile.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, func, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Connection,
+    Row,
+    Select,
+    TextClause,
+    and_,
+    case,
+    func,
+    select,
+    text,
+    union_all,
+    update,
+)
 
 from imagejobs.errors import Cause
 from imagejobs.job import FailureGroup, Selection
 from imagejobs.ledger.engine import Database
 from imagejobs.ledger.rows import parts
-from imagejobs.ledger.tables import END_IT, NOT_AGAIN, attempts, batches, jobs
-from imagejobs.states import State
+from imagejobs.ledger.tables import END_IT, IN_FLIGHT, NOT_AGAIN, attempts, batches, jobs
+from imagejobs.ledger.turns import IS_HINTED, IS_WAITING
+from imagejobs.states import LIVE, State
 
 CHUNK = 5000  # jobs a transaction: some tens of milliseconds on SQLite
+IS_FLYING = text(f"jobs.{IN_FLIGHT}")
 CURRENT = and_(attempts.c.job_id == jobs.c.id, attempts.c.number == jobs.c.attempt)
 
 
@@ -36,18 +53,19 @@ class Steering:
         """
         queued = select(jobs.c.id).where(jobs.c.batch_id == batch_id, text("jobs.state = 'queued'"))
         canceled = 0
-        for ids in parts(self._ids(queued), CHUNK):
+        for ids in parts(self._ids(_among(batch_id, IS_WAITING, IS_HINTED)), CHUNK):
             with self._database.write() as connection:
-                still = [row.id for row in _lock(connection, queued.where(jobs.c.id.in_(ids)))]
+                still = [row.id for row in _lock(connection, queued.where(jobs.c.id.in_(list(ids))))]
                 _cancel(connection, batch_id, still, now=now)
             canceled += len(still)
         return canceled + self._cancel_rest(batch_id, now=now)
 
     def _cancel_rest(self, batch_id: int, *, now: float) -> int:
         """All live states in one statement: a job that changes between them meanwhile is met all the same."""
-        live = text("jobs.state IN ('queued', 'submitting', 'running', 'storing')")
+        still_live = jobs.c.state.in_([state.value for state in LIVE])
+        alive = jobs.c.id.in_(_among(batch_id, IS_WAITING, IS_HINTED, IS_FLYING))
         with self._database.write() as connection:
-            found = _lock(connection, select(*jobs.c["id", "state"]).where(jobs.c.batch_id == batch_id, live))
+            found = _lock(connection, select(*jobs.c["id", "state"]).where(alive, still_live))
             back = [row.id for row in found if row.state == State.QUEUED]
             _cancel(connection, batch_id, back, now=now)
             flying = [row.id for row in found if row.state != State.QUEUED]
@@ -58,7 +76,9 @@ class Steering:
 
     def ask_to_cancel(self, batch_id: int) -> int:
         """Mark what is in flight: the next sweep cancels it at the provider. Returns how many."""
-        flying = select(jobs.c.id).where(jobs.c.batch_id == batch_id, text("jobs.state IN ('submitting', 'running')"))
+        flying = select(jobs.c.id).where(
+            jobs.c.batch_id + 0 == batch_id, IS_FLYING, jobs.c.state.in_((State.SUBMITTING.value, State.RUNNING.value))
+        )
         with self._database.write() as connection:
             found = [row.id for row in _lock(connection, flying)]
             for ids in parts(found):
@@ -91,14 +111,17 @@ class Steering:
         self._reopen(batch_id, now=now)
         copied = generated = 0
         for source in selection.states:
-            columns = jobs.c.id, case((_copyable(now if shown_at is None else shown_at), 1), else_=0).label("is_free")
-            chosen = _selected(select(*columns), batch_id, replace(selection, states=(source,)))
-            for ids in parts(self._ids(chosen), CHUNK):
+            is_free = case((_copyable(now if shown_at is None else shown_at), 1), else_=0).label("is_free")
+            chosen = _selected(select(*jobs.c["id", "cause"], is_free), batch_id, replace(selection, states=(source,)))
+            for ids in parts(self._ids(chosen.with_only_columns(jobs.c.id).order_by(jobs.c.id)), CHUNK):
                 with self._database.write() as connection:
-                    found = _lock(connection, chosen.where(jobs.c.id.in_(ids)))
+                    found = _lock(connection, chosen.where(jobs.c.id.in_(list(ids))))
                     free = [row.id for row in found if row.is_free]
                     paid = [row.id for row in found if not row.is_free]
-                    _requeue(connection, batch_id, source, free=free, paid=paid, max_tries=max_tries, now=now)
+                    unsure = [row.id for row in found if not row.is_free and row.cause == Cause.UNKNOWN_OUTCOME]
+                    risky = _note_risk(connection, unsure)
+                    tries = {"max_tries": max_tries, "risky": risky}
+                    _requeue(connection, batch_id, source, free=free, paid=paid, now=now, **tries)
                 copied, generated = copied + len(free), generated + len(paid)
         return copied, generated
 
@@ -106,9 +129,10 @@ class Steering:
         with self._database.write() as connection:
             _count(connection, batch_id, {}, **_REOPENED, last_moved_at=now)
 
-    def _ids(self, chosen: Select[Any]) -> list[int]:
+    def _ids(self, chosen: Select[Any] | CompoundSelect[Any]) -> array[int]:
+        """Eight bytes each, and no more than a page of them on the way: there may be a million."""
         with self._database.read() as connection:
-            return sorted(row.id for row in connection.execute(chosen))
+            return array("q", connection.execute(chosen.execution_options(yield_per=CHUNK)).scalars())
 
 
 # With every chunk, not only at first: a closer that began in between must find a generation that is not its own.
@@ -122,6 +146,17 @@ _AFRESH: Mapping[str, Any] = {
     "finished_at": None,
     "why": "retry",
 }
+
+
+def _among(batch_id: int, *states: TextClause) -> CompoundSelect[Any]:
+    """The ids of the batch's jobs in these states, each read along the index on those.
+
+    + 0 hides the index on the batch's rows, along which SQLite would read all of them, the finished ones too.
+    """
+    hidden = jobs.c.batch_id + 0 == batch_id
+    mine = [jobs.c.batch_id == batch_id if one is IS_WAITING else hidden for one in states]
+    chosen = (select(jobs.c.id).where(batch, one) for batch, one in zip(mine, states, strict=True))
+    return union_all(*(one.correlate(None) for one in chosen))
 
 
 def _lock(connection: Connection, chosen: Select[Any]) -> Sequence[Row[Any]]:
@@ -147,22 +182,25 @@ def _requeue(
     free: Sequence[int],
     paid: Sequence[int],
     max_tries: int,
+    risky: int,
     now: float,
 ) -> None:
-    risky = _note_risk(connection, paid)
     for ids, state, tries in ((free, State.STORING, 1), (paid, State.QUEUED, max_tries)):
         values = {**_AFRESH, "state": state.value, "tries_left": tries, "due_at": now}
-        connection.execute(update(jobs).where(jobs.c.id.in_(ids)).values(**values))
+        if ids:
+            connection.execute(update(jobs).where(jobs.c.id.in_(ids)).values(**values))
     change = {source: -len(free) - len(paid), State.STORING: len(free), State.QUEUED: len(paid)}
     doubles = batches.c.possible_double_payments + risky
     _count(connection, batch_id, change, **_REOPENED, last_moved_at=now, possible_double_payments=doubles)
 
 
 def _note_risk(connection: Connection, ids: Sequence[int]) -> int:
-    """Generating again what may already be paid for is counted where everybody sees it."""
-    unknown = select(jobs.c.id).where(jobs.c.id.in_(ids), jobs.c.cause == Cause.UNKNOWN_OUTCOME)
+    """Generating again what may already be paid for, as these may, is counted where everybody sees it."""
+    if not ids:
+        return 0
     current = select(jobs.c.attempt).where(jobs.c.id == attempts.c.job_id).scalar_subquery()
-    risky = update(attempts).where(attempts.c.job_id.in_(unknown), attempts.c.number == current)
+    uncounted = attempts.c.possible_double_payment == 0
+    risky = update(attempts).where(attempts.c.job_id.in_(ids), attempts.c.number == current, uncounted)
     return int(connection.execute(risky.values(possible_double_payment=1)).rowcount)
 
 

@@ -163,6 +163,12 @@ def _retry(at: Desk) -> None:
     assert (0, EACH) == at.ledger.steering.retry(batch.id, Selection(), max_tries=4, now=LATER)
 
 
+def _cancel(at: Desk) -> None:
+    (batch,) = at.ledger.batches.unfinished(at.account)
+    assert at.ledger.steering.ask_to_cancel(batch.id)
+    assert at.ledger.steering.cancel_queued(batch.id, now=NOW)
+
+
 PRIMARY = "jobs_pkey|INTEGER PRIMARY KEY"
 WORK: dict[str, tuple[Callable[[Desk], Any], tuple[str, ...]]] = {
     "take": (lambda at: at.take(5), ("jobs_waiting",)),
@@ -183,6 +189,7 @@ WORK: dict[str, tuple[Callable[[Desk], Any], tuple[str, ...]]] = {
     "groups": (_groups, ("jobs_failed",)),
     "retry": (_retry, ("jobs_failed",)),
     "take_probes": (_probe, ("jobs_waiting",)),
+    "cancel": (_cancel, ("jobs_waiting", "jobs_hinted", "jobs_in_flight")),
 }
 
 

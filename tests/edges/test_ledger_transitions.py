@@ -11,7 +11,7 @@ from sqlalchemy import update
 
 from imagejobs import moves
 from imagejobs.errors import Cause
-from imagejobs.job import Job
+from imagejobs.job import Job, Selection
 from imagejobs.ledger import Ledger
 from imagejobs.ledger.tables import batches, jobs
 from imagejobs.moves import Look, Move
@@ -257,3 +257,15 @@ def test_another_accounts_workers_claim_nothing(at: Desk):
     assert [] == stranger.claim([queued.id])
     assert [] == at.ledger.jobs.claim_copies([storing.id], account=stranger.account, lease_until=NOW + 90)
     assert [queued.id] == [job.id for job in at.claim([queued.id])]
+
+
+def test_one_attempt_is_one_possible_double_payment(at: Desk):
+    """However often its job is retried: what is counted twice would not be the attempts' own sum any more."""
+    batch = at.batch(rows=1)
+    (job,) = at.begin()
+    for _ in range(2):
+        at.apply(moves.gave_up(at.read(job), cause=Cause.UNKNOWN_OUTCOME, error="no list", at=NOW))
+        assert (0, 1) == at.ledger.steering.retry(batch.id, Selection(), max_tries=4, now=NOW)
+
+    assert 1 == at.again(batch).possible_double_payments
+    assert_books_balance(at.ledger)
