@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import structlog
 
-from imagejobs.edges.dialects import Prediction
+from imagejobs.edges.dialects import Page, Prediction
 from imagejobs.edges.provider import NotListed
 from imagejobs.errors import Cause, Permanent, Refused, Throttled, Transient
 from imagejobs.job import Flight, Job
@@ -29,6 +29,7 @@ from worker.strays import Strays
 FEW = 4  # so many that are not seen yet are cheaper looked at singly than by paging on through the list
 SKEW_SECONDS = 60.0  # how far our clock may be ahead of the provider's
 LOOKS_A_SWEEP = 64
+BROKEN_LISTS = 3  # in a row: after these, what they do not show is looked at singly
 CALM_SECONDS = 2.0  # from one look for something that runs to the next
 LISTLESS_SECONDS = 600.0
 AGAIN_SECONDS = 0.5  # without a list: how soon to see who is due
@@ -45,6 +46,7 @@ class Sweeper:
         self._looks = Looks(services, calls=self._calls)
         self._strays = Strays(services, calls=self._calls)
         self._run_times = RunTimes()
+        self._broken_off = 0  # lists in a row
         self._listless_until = 0.0  # monotonic: a provider without a list is not asked for it at every sweep
 
     def run(self) -> float:
@@ -90,25 +92,29 @@ class Sweeper:
         wanted = {flight.prediction_id for flight in flights}
         seen: dict[str, Prediction] = {}
         others: list[Prediction] = []
-        pages = 0
+        pages, is_broken_off = 0, True
         since = min([flight.intent_at for flight in flights] + ([] if reach is None else [reach]))
         try:
             for page in self._pages(since - SKEW_SECONDS):
                 is_enough = len(wanted) - len(seen) <= FEW
                 pages += not is_enough or not pages
-                seen.update({one.id: one for one in page if one.id in wanted})
-                others += [one for one in page if one.id not in wanted]
-                if reach is None and len(wanted) - len(seen) <= FEW:
+                seen.update({one.id: one for one in page.predictions if one.id in wanted})
+                others += [one for one in page.predictions if one.id not in wanted]
+                is_enough = len(wanted) - len(seen) <= FEW
+                is_broken_off = page.next_cursor is not None and not is_enough
+                if reach is None and is_enough:
                     break
         except NotListed:
             self._listless_until = self._services.clock.monotonic() + LISTLESS_SECONDS
             return {}, None
         except (Transient, Throttled, Refused, Permanent) as error:
             log.warning("list_failed", error=str(error))
+            is_broken_off = True
+        self._broken_off = self._broken_off + 1 if is_broken_off else 0
         self._strays.take_in(others)
         return seen, pages
 
-    def _pages(self, since: float) -> Iterator[Sequence[Prediction]]:
+    def _pages(self, since: float) -> Iterator[Page]:
         cursor: str | None = None
         while self._calls.may_call():
             try:
@@ -116,13 +122,18 @@ class Sweeper:
             except Throttled as error:
                 self._calls.throttled(error)
                 raise
-            yield page.predictions
+            yield page
             cursor = page.next_cursor
             if cursor is None:
                 return
 
     def _stragglers(self, flights: Sequence[Flight], seen: Mapping[str, Prediction], *, has_list: bool) -> list[Flight]:
-        """Those to be looked at singly: due and not seen."""
+        """Those to be looked at singly: due and not seen.
+
+        Where the list broke off, most of those not seen are just further down: the next one may show them.
+        """
+        if has_list and 0 < self._broken_off < BROKEN_LISTS:
+            return []
         now = self._services.clock.now()
         unseen = (flight for flight in flights if flight.prediction_id not in seen)
         return [flight for flight in unseen if self._due_at(flight, has_list=has_list) <= now][:LOOKS_A_SWEEP]
@@ -143,10 +154,9 @@ class Sweeper:
         self._looks.conclude([*self._read(jobs, seen), *self._look_at(unseen)])
 
     def _is_news(self, flight: Flight, seen: Mapping[str, Prediction]) -> bool:
-        """Whether there is anything to decide, or to write: "not yet" only when the single look falls due."""
+        """Whether there is anything to decide. "Not yet" is not even written: the next sweep sees it again."""
         now, limit_seconds = self._services.clock.now(), self._services.settings.job_seconds
-        is_quiet = runs_on(flight, seen[flight.prediction_id], now=now, limit_seconds=limit_seconds)
-        return not is_quiet or self._due_at(flight, has_list=True) <= now + 1
+        return not runs_on(flight, seen[flight.prediction_id], now=now, limit_seconds=limit_seconds)
 
     def _read(self, jobs: Sequence[Job], seen: Mapping[str, Prediction]) -> Iterator[tuple[Job, Outcome]]:
         """What the list says."""

@@ -11,7 +11,7 @@ from imagejobs.states import State
 from producer import submit_batch
 from tests.servers.sandbox import SandboxServer
 from worker.calls import Calls
-from worker.outcomes import Absent, Accepted
+from worker.outcomes import Absent, Accepted, Wait
 from worker.planning import NOTHING
 from worker.services import Services, open_services
 from worker.strays import Strays
@@ -35,9 +35,9 @@ class Desk:
         (job,) = self.services.ledger.views.jobs([number])
         return job
 
-    def claim(self, number: int = 1) -> Job:
+    def claim(self, number: int = 1, *, ago_seconds: float = 0.0) -> Job:
         """Its intent, committed."""
-        services, now = self.services, self.services.clock.now()
+        services, now = self.services, self.services.clock.now() - ago_seconds
         services.ledger.turns.take(services.account, places=2, now=now + 600, resend_at=now)  # whatever its back-off
         (job,) = services.ledger.jobs.claim([number], account=services.account, now=now, resolve_at=now + 60)
         return job
@@ -159,3 +159,15 @@ def test_with_nothing_unfinished_the_sweep_rests_until_somebody_brings_work(desk
     without = tender.run()
 
     assert (BUSY_SECONDS, NOTHING, NOTHING) == (with_work, without, Sweeper(desk.services).run())
+
+
+def test_a_prediction_that_the_list_shows_running_may_be_looked_at_singly_at_once(desk: Desk):
+    """It may have ended by the next sweep, and newer ones have pushed it off the pages that are read."""
+    job = desk.claim(ago_seconds=120.0)
+    accepted = Accepted(prediction_id=desk.create(job).id, at=desk.services.clock.now())
+    desk.services.write([(job, accepted)])
+    desk.services.write([(desk.job(), Wait(after_seconds=-60.0))])
+    due_at = desk.job().due_at
+    Sweeper(desk.services).run()
+
+    assert (State.RUNNING, due_at) == (desk.job().state, desk.job().due_at)

@@ -10,7 +10,7 @@ from imagejobs.job import Flight, Job
 from worker.outcomes import Canceled, Finished, GiveUp, Outcome, Retry, Wait
 
 PENDING = frozenset({"starting", "processing"})
-RECHECK_SECONDS = 30.0  # the list shows what moves; this is for a prediction that the list does not show
+RECHECK_SECONDS = 30.0  # between two looks at a prediction whose record makes no sense, or that does not end
 OVERDUE_SECONDS = 60.0  # past its time limit by this much, a prediction is cancelled by us
 LOST_SECONDS = 600.0  # past its time limit by this much, whatever it says, it has ended for us
 
