@@ -11,9 +11,11 @@ from imagejobs.edges.dialects import Prediction
 from imagejobs.edges.provider import NotListed
 from imagejobs.errors import Cause, Permanent, Refused, Throttled, Transient
 from imagejobs.feed import STUCK_OUTPUTS, ease
+from imagejobs.job import Batch
 from imagejobs.ledger import LEDGER_ERRORS
 from imagejobs.patience import Patience
 from imagejobs.queues import BROKER_ERRORS
+from imagejobs.states import State
 from worker.lookup import BEFORE_SECONDS, resolve
 from worker.outcomes import Absent, GiveUp, Outcome
 from worker.planning import NOTHING
@@ -34,18 +36,24 @@ class Tender:
     def run(self) -> float:
         """Do every duty once. Returns the seconds after which the next round makes sense."""
         duties = (self.recover, self.feed, self.send_copies, self.look_up, self.close)
-        if self._is_all_done():
+        unfinished = self._unfinished()
+        if unfinished == []:
             self._do(self.recover)
             return NOTHING
         done = [self._do(duty) for duty in duties]
-        return BUSY_SECONDS if any(done) else CALM_SECONDS
+        now = self._services.clock.now()
+        # Whatever is sent for ahead is used up within moments: with jobs to send, the next feed must be in time.
+        may_send = any(
+            one.counts[State.QUEUED] and not one.paused and one.not_before <= now for one in unfinished or ()
+        )
+        return BUSY_SECONDS if any(done) or may_send else CALM_SECONDS
 
-    def _is_all_done(self) -> bool:
-        """Whether nothing is unfinished, and so nothing can fall due. While the ledger cannot tell, something may."""
+    def _unfinished(self) -> list[Batch] | None:
+        """Without any, nothing can fall due. None while the ledger cannot tell: something may."""
         try:
-            return not self._services.ledger.batches.unfinished(self._services.account)
+            return self._services.ledger.batches.unfinished(self._services.account)
         except LEDGER_ERRORS:
-            return False
+            return None
 
     def _do(self, duty: Callable[[], int]) -> int:
         try:

@@ -17,6 +17,7 @@ from worker.services import Services, open_services
 from worker.strays import Strays
 from worker.sweeper import CALM_SECONDS, Sweeper
 from worker.tender import BUSY_SECONDS, Tender
+from worker.tender import CALM_SECONDS as TENDER_CALM_SECONDS
 
 SPECS = [{"id": f"r{number}", "prompt": "the same", "seed": 5, "width": 128, "height": 128} for number in (1, 2)]
 LOST = Absent(error="declared absent too soon", is_proven=True)
@@ -147,6 +148,19 @@ def test_where_nothing_was_lost_nothing_is_searched(desk: Desk):
 def test_with_a_batch_that_is_not_finished_the_next_look_is_near(desk: Desk):
     """Its jobs may run at any moment."""
     assert CALM_SECONDS == Sweeper(desk.services).run()
+
+
+def test_with_jobs_to_send_house_keeping_is_soon_back(desk: Desk):
+    """Also when nothing was to be done this time: what was sent for ahead does not last for long."""
+    tender = Tender(desk.services)
+    tender.run()
+
+    assert BUSY_SECONDS == tender.run()
+
+    (batch,) = desk.services.ledger.batches.all()
+    desk.services.ledger.batches.pause(batch.id, kind="user", reason="wait", now=desk.services.clock.now())
+
+    assert TENDER_CALM_SECONDS == tender.run()
 
 
 def test_with_nothing_unfinished_the_sweep_rests_until_somebody_brings_work(desk: Desk):
