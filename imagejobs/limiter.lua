@@ -66,8 +66,10 @@ if rate <= 0 then
 end
 local spacing = 1 / (rate * 0.998) -- a hair slower than allowed: two clocks are never quite alike
 local granted = math.min(wanted, math.floor((now + ahead - start) / spacing) + 1)
--- Places that went by while nothing was there to send have filled the provider's bucket: some of them are caught up.
-local behind = learnt and 0 or math.min(catch_up, math.max(0, start - (is.ideal_at or start)))
+-- Places that went by between two messages have filled the provider's bucket: some of them are caught up. Those of a
+-- time when there was nothing to send are not: that would be a burst.
+local behind = math.max(0, start - (is.ideal_at or start))
+behind = (learnt or behind > 3) and 0 or math.min(catch_up, behind)
 local slot = spacing - math.min(spacing * 0.1, behind / granted)
 redis.call('HSET', KEYS[1], 'free_at', tostring(start + granted * slot),
   'ideal_at', tostring(start - behind + granted * spacing), 'taken', tostring((is.taken or 0) + granted), unpack(asked))

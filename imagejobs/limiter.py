@@ -18,6 +18,7 @@ from redis.retry import Retry
 
 ASSUMED_PER_SECOND = 50.0  # where the allowance is said to be unlimited and a 429 says otherwise
 UNSAID_SECONDS = 2.0  # how long to close when a 429 names no wait
+WORTH_A_CALL = 1.1  # a tenth more than is used: not to be kept until somebody asks for places
 FADING_SECONDS = 10.0  # as in limiter.lua: what is older says nothing of now
 CATCH_UP_SECONDS = 0.4  # of creates that nobody was there to send in time; a provider takes about a second's at once
 
@@ -89,7 +90,7 @@ class Limiter:
             self._told = told / 60
         if shown is not None and self._learnt is not None:
             self._shown = shown / 60
-            if self._shown > self._learnt:
+            if self._shown > WORTH_A_CALL * self._learnt:  # less than that comes along with the next reservation
                 with suppress(redis.RedisError):
                     self.reserve(0, ahead_seconds=0.0)
 

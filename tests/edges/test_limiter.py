@@ -238,6 +238,29 @@ def test_what_went_by_unused_is_caught_up_gently(client):
     assert [0.09, 0.09, 0.09, 0.09, 0.1] == [round(one, 3) for one in faster]
 
 
+def test_a_rest_is_not_caught_up(client):
+    """Ten seconds without work: beginning again is no burst."""
+    limiter = Limiter(client, "creates", per_minute=600, catch_up_seconds=0.4)
+    limiter.reserve(1, ahead_seconds=1.0)
+    passes(client, 10)
+
+    assert 0.1002 == round(limiter.reserve(4, ahead_seconds=1.0).spacing_seconds, 4)
+
+
+def test_replies_within_the_allowance_cost_no_call(client):
+    """Neither while nothing is learnt, nor while no more is shown than is used."""
+    limiter = Limiter(client, "creates", per_minute=600)
+    limiter.reserve(1, ahead_seconds=1.0)
+    limiter.hear(shown=599)
+    limiter.hear(told=300)
+    limiter.throttled(0.0)
+    before = client.info("commandstats")["cmdstat_evalsha"]["calls"]
+    for _ in range(5):
+        limiter.hear(shown=299)
+
+    assert before == client.info("commandstats")["cmdstat_evalsha"]["calls"]
+
+
 def test_the_allowance_can_be_changed_while_running(client):
     """What is set in Redis wins over the setting, for every worker, at once."""
     limiter = Limiter(client, "creates", per_minute=600)
