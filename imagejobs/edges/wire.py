@@ -214,15 +214,14 @@ def ask(
 
     Raises ValueError for an address that is none, NotSent when nothing left, NoReply once anything may have been sent.
     """
-    request = PreparedRequest()
-    request.prepare(method=method, url=address, params=query, data=body, headers={**_HEADERS, **headers})
+    request = _prepared(address, {**_HEADERS, **headers}, method=method, query=query, body=body)
     pool = connections.pool_for(request)
     try:
         reply = pool.urlopen(
             method,
             request.path_url,
             body=body,
-            headers=request.headers,
+            headers=dict(request.headers),
             timeout=Timeout(connect=TRY_SECONDS, read=read_seconds),
             retries=_ONCE,
             redirect=False,
@@ -234,6 +233,19 @@ def ask(
         raise NoReply(root_cause(error)) from None
     with closing(reply):
         return _read_reply(reply, max_bytes=max_bytes)
+
+
+def _prepared(
+    address: str, headers: Mapping[str, str], *, method: str, query: Mapping[str, str] | None, body: bytes | None
+) -> PreparedRequest:
+    """requests' own checks of an address and of headers; its cookies and hooks are left out, for half the price."""
+    request = PreparedRequest()
+    request.prepare_method(method)
+    request.prepare_url(address, query)
+    request.prepare_headers(headers)
+    request.prepare_body(body, None)
+    request.prepare_auth(None, address)
+    return request
 
 
 def _read_reply(reply: BaseHTTPResponse, *, max_bytes: int) -> Reply:
