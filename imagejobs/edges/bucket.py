@@ -200,22 +200,37 @@ _SESSION_FACTS = {
 """boto3's own variables by its own names; what is not set, it looks up in its files."""
 
 
-class _PlainModels(JSONFileLoader):  # type: ignore[misc]  # botocore ships no types
-    """botocore's models of services in plain dicts, which keep their order too: its ordered ones take a third more."""
+_SERVICES = ("s3", "sts")
+"""Of whose endpoints botocore's table is kept; it makes those of others (a sign-on's) by the general rule."""
+
+
+class _LeanModels(JSONFileLoader):  # type: ignore[misc]  # botocore ships no types
+    """botocore's models in plain dicts, without their documentation and without services that are not asked.
+
+    Its own loader keeps nine megabytes more for as long as the client lives.
+    """
 
     def load_file(self, file_path: str) -> Any:
         """None when there is no such file."""
         for suffix, opened in ((".json", open), (".json.gz", gzip.open)):
             if Path(file_path + suffix).is_file():
                 with opened(file_path + suffix, "rb") as file:
-                    return json.load(file)
+                    return json.load(file, object_hook=_lean)
         return None
+
+
+def _lean(found: dict[str, Any]) -> dict[str, Any]:
+    if isinstance(found.get("documentation"), str):
+        found["documentation"] = ""
+    if isinstance(found.get("services"), dict):
+        found["services"] = {name: found["services"][name] for name in _SERVICES if name in found["services"]}
+    return found
 
 
 def _session() -> Session:
     session = get_session()
     loader = create_loader(session.get_config_variable("data_path"))
-    loader.file_loader = _PlainModels()
+    loader.file_loader = _LeanModels()
     session.register_component("data_loader", loader)
     return session
 

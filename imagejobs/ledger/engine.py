@@ -125,7 +125,9 @@ def _sqlite(url: str, path: str) -> Engine:
     except OSError as error:
         raise BadSetting(f"the ledger's folder {Path(path).parent} cannot be made: {error.strerror}") from None
     # Without a path it lives in memory: in the one connection that all share, and for as long as that.
-    pool: dict[str, Any] = {"pool_size": 8, "max_overflow": 24} if path else {"poolclass": StaticPool}
+    # The connection given back last is taken first: each keeps a cache of its own, and few are ever needed at once.
+    shared: dict[str, Any] = {"pool_size": 8, "max_overflow": 24, "pool_use_lifo": True}
+    pool = shared if path else {"poolclass": StaticPool}
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, **pool)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
@@ -135,7 +137,7 @@ def _sqlite(url: str, path: str) -> Engine:
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves
     _to_wal(connection)
-    for pragma in ("synchronous=FULL", "foreign_keys=ON", "cache_size=-16000"):
+    for pragma in ("synchronous=FULL", "foreign_keys=ON", "cache_size=-4000"):
         connection.execute(f"PRAGMA {pragma}")
 
 
