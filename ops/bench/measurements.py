@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ops.bench import anatomy, changes, fairness, idle, million, outage
+from ops.bench import anatomy, changes, doors, fairness, idle, million, outage
 from ops.bench.verbs import Measurement
 
 MEASUREMENTS: tuple[Measurement, ...] = (
@@ -12,4 +12,5 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     outage.MEASUREMENT,
     idle.MEASUREMENT,
     anatomy.MEASUREMENT,
+    doors.MEASUREMENT,
 )
