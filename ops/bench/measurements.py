@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from ops.bench import anatomy, changes, doors, fairness, idle, million, outage
+from ops.bench import anatomy, changes, crowd, fairness, idle, million, outage
 from ops.bench.verbs import Measurement
 
 MEASUREMENTS: tuple[Measurement, ...] = (
     million.MEASUREMENT,
     changes.MEASUREMENT,
     fairness.MEASUREMENT,
+    crowd.MEASUREMENT,
     outage.MEASUREMENT,
     idle.MEASUREMENT,
     anatomy.MEASUREMENT,
-    doors.MEASUREMENT,
 )
