@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ops.bench import page, table
+from ops.bench import page, simulate, table
 from ops.bench.book import Book, opened
 from ops.bench.contestants import ROOT
 from ops.bench.measurements import MEASUREMENTS
@@ -20,6 +20,7 @@ examples:
   python -m ops.bench table --scenario S1 --contestant asyncio imagejobs-sqlite-2 --jobs 500
   python -m ops.bench million --rows 1000000          S5
   python -m ops.bench anatomy --jobs 500              where an image's CPU time goes in ours
+  python -m ops.bench simulate                        docs/scaling.md again, from the JSON
   python -m ops.bench page                            the page again, from the JSON
 
 Each adds its figures to those that are there; delete the JSON to begin anew.
@@ -38,6 +39,7 @@ def _page(given: argparse.Namespace) -> None:
 VERBS = (
     Verb(name="table", help="S1 to S4: who needs what for an image", run=_table, options=table.options),
     Verb(name="page", help="write the page from the results that are there", run=_page),
+    simulate.VERB,
 )
 """Those that are no measurement of `measurements.py`; a line each."""
 

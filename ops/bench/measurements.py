@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ops.bench import anatomy, changes, crowd, fairness, idle, million, outage
+from ops.bench import anatomy, changes, crowd, doors, fairness, idle, million, outage
 from ops.bench.verbs import Measurement
 
 MEASUREMENTS: tuple[Measurement, ...] = (
@@ -13,4 +13,5 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     outage.MEASUREMENT,
     idle.MEASUREMENT,
     anatomy.MEASUREMENT,
+    doors.MEASUREMENT,
 )
