@@ -194,7 +194,7 @@ def _input_faults(row: _Row, kinds: Mapping[str, str] | None, *, line: int) -> I
         if kinds is not None and name not in kinds:
             beside = KEYS if row.rest is None else ()
             yield Fault(line, shown_key(name), unknown_key(name, {*kinds, *beside}))
-        elif unfit := _unfit(name) or _unfit(value):
+        elif unfit := _unfit(value) or (None if kinds else _unfit(name)):  # a name that the model knows is fit
             yield Fault(line, shown_key(name), unfit)
 
 
