@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from functools import partial
+from math import inf
 
 import structlog
 
@@ -26,6 +27,7 @@ from worker.strays import Strays
 
 AHEAD_SECONDS = 2.5  # places farther off than this are left to a later turn, so that no thread waits for long
 LATE_SECONDS = 0.3  # and one spacing: later than this, a slot counts as missed; a few late ones are no burst
+PAUSED_WITHIN_SECONDS = 0.5  # of a refusal: until then, its batch's other creates may still be handed on
 
 log = structlog.get_logger("imagejobs.submit")
 
@@ -37,6 +39,7 @@ class Submitter:
         self._services = services
         self._strays = Strays(services, calls=Calls(services))
         self._room = threading.BoundedSemaphore(max(1, threads * 3 // 4))
+        self._refused: tuple[float, Cause] = (-inf, Cause.RATE_LIMITED)  # until when (steady clock) nothing is sent
 
     def run(self, job_ids: Sequence[int]) -> None:
         """Send the creates of these jobs, as many as the allowance has places for; the others go back to the queue."""
@@ -91,7 +94,8 @@ class Submitter:
                 if answers.refusal is not None:
                     break
                 self._keep_slot(slot, grant)
-                creates.start(partial(self._create, rest.popleft(), claimed_at))
+                handed_at = self._services.clock.monotonic()
+                creates.start(partial(self._create, rest.popleft(), grant, claimed_at=claimed_at, handed_at=handed_at))
         except BROKER_ERRORS:
             # Their intent is committed: said now, nobody has to wait and look them up.
             unsent = Unsent(cause=None, error="not sent: Redis went away", after_seconds=0.0)
@@ -109,8 +113,13 @@ class Submitter:
             slot = clock.monotonic() + self._services.creates.reserve(1, ahead_seconds=AHEAD_SECONDS).after_seconds
         clock.sleep(max(0.0, slot - clock.monotonic()))
 
-    def _create(self, job: Job, claimed_at: float) -> Decided:
+    def _create(self, job: Job, grant: Grant, *, claimed_at: float, handed_at: float) -> Decided:
         services = self._services
+        until, cause = self._refused
+        if handed_at <= until:  # another message's create was refused while this one waited for a thread
+            services.creates.give_back(grant, 1)
+            wait = max(0.0, until - services.clock.monotonic())
+            return job, Unsent(cause=cause, error="not sent: one before it was refused", after_seconds=wait)
         with structlog.contextvars.bound_contextvars(batch=job.batch, job_id=job.row_id, attempt=job.attempt):
             send = partial(
                 create,
@@ -125,6 +134,10 @@ class Submitter:
             if isinstance(outcome, Retry) and outcome.cause is Cause.RATE_LIMITED:
                 closed = services.creates.throttled(outcome.after_seconds)
                 outcome = Retry(cause=outcome.cause, error=outcome.error, after_seconds=closed)
+                # Places in hand lie no farther ahead; whoever reserves later finds the allowance closed.
+                self._refused = (services.clock.monotonic() + min(closed, AHEAD_SECONDS), outcome.cause)
+            elif isinstance(outcome, Held):
+                self._refused = (services.clock.monotonic() + PAUSED_WITHIN_SECONDS, outcome.cause)
             log.info("create", outcome=type(outcome).__name__, prediction_id=getattr(outcome, "prediction_id", None))
         return job, outcome
 
