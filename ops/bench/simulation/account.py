@@ -158,18 +158,18 @@ class Account:
         flights = sorted(self._running.values(), key=lambda picture: picture.place)
         seconds = CALM_SECONDS
         if flights:
-            calls, over = 0, list[Picture]()
+            calls, shown, looked_at = 0, list[Picture](), list[Picture]()
             pages, singles = self._reach(worker, flights)
             for page in pages:
                 calls += 1
                 yield from self._call(worker, self._hosts.costs.page, self._hosts.costs.provider_page)
-                over += [picture for picture in page if picture.completed_at <= self._loop.now]
+                shown += [picture for picture in page if picture.completed_at <= self._loop.now]
             for picture in singles:
                 calls += 1
                 yield from self._call(worker, self._hosts.costs.page / 5, self._hosts.costs.provider / 3)
-                over += [picture] if picture.completed_at <= self._loop.now else []
-            yield from self._conclude(worker, over)
-            seconds = self._rest(worker, flights, over, calls)
+                looked_at += [picture] if picture.completed_at <= self._loop.now else []
+            yield from self._conclude(worker, [*shown, *looked_at])
+            seconds = self._rest(worker, flights, shown, calls)
         self._loop.at(self._loop.now + seconds, lambda: self._send(POLL, []))
 
     def _reach(self, worker: Worker, flights: Sequence[Picture]) -> tuple[list[list[Picture]], list[Picture]]:

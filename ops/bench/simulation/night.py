@@ -14,7 +14,11 @@ from ops.bench.simulation.hosts import Costs, Hosts, Setting, bench, busy_share,
 from worker.sweeper import CALM_SECONDS
 
 MS = 1e-3
-TIMES = 9  # runs that differ in when the first sweep falls; figures are medians, as those of measured runs are
+TIMES, FEWER = (
+    9,
+    3,
+)  # runs that differ in when the first sweep falls; figures are medians, as those of measured runs are
+MANY = 2500  # rows, from where on chance has evened out within a run, and FEWER do
 NEEDED = ("worked_cpu_ms_per_image", "provider_cpu_ms_per_image", "sink_cpu_ms_per_image", "redis_cpu_ms_per_image")
 
 
@@ -40,7 +44,7 @@ def costs_of(figures: Mapping[str, float | None]) -> Costs | None:
 def simulate(scenario: Scenario, *, costs: Costs, workers: int, is_sqlite: bool, cores: float) -> Figures:
     """One account on one machine, as in a benchmark: medians of several runs, the same ones again each time."""
     dice = random.Random(f"{scenario.name}:{workers}")
-    sweeps = [dice.uniform(0, CALM_SECONDS) for _ in range(TIMES)]
+    sweeps = [dice.uniform(0, CALM_SECONDS) for _ in range(TIMES if scenario.jobs < MANY else FEWER)]
     return measures.medians(
         [_one(scenario, costs, workers, is_sqlite=is_sqlite, cores=cores, first_sweep_seconds=at) for at in sweeps]
     )
