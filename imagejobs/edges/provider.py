@@ -58,8 +58,6 @@ CLOCK_TOLERANCE_SECONDS = 5.0
 # A Date that is farther off says nothing of a clock.
 MOST_AHEAD_SECONDS = 86_400.0
 
-OTHER_THREADS = 16  # of sweeps and look-ups, single looks and commands
-
 _VERSION = re.compile(r"(?P<owner>\w[\w.-]*)/(?P<model>\w[\w.-]*)(:(?P<digest>\w+))?", re.ASCII)
 
 
@@ -96,8 +94,7 @@ class Provider:
         self._clock = clock
         self._hear = hear
         self._read_seconds = settings.read_seconds
-        # Creates and copies have so many threads each, and sweeps a few.
-        self._connections = wire.Connections(threads=2 * settings.threads + OTHER_THREADS)
+        self._connections = wire.Connections(threads=3 * settings.threads)  # creates, copies' records, and sweeps
         self._clock_ahead = 0.0  # seconds that the provider's clock is ahead of ours, by the last Date header
 
     def close(self) -> None:
