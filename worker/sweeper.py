@@ -135,12 +135,13 @@ class Sweeper:
         if has_list and 0 < self._broken_off < BROKEN_LISTS:
             return []
         now = self._services.clock.now()
-        unseen = (flight for flight in flights if flight.prediction_id not in seen)
-        return [flight for flight in unseen if self._due_at(flight, has_list=has_list) <= now][:LOOKS_A_SWEEP]
+        unseen = [flight for flight in flights if flight.prediction_id not in seen]
+        may_be_shown = has_list and len(unseen) > FEW  # for a few the list is not read on, however old they are
+        return [flight for flight in unseen if self._due_at(flight, may_be_shown=may_be_shown) <= now][:LOOKS_A_SWEEP]
 
-    def _due_at(self, flight: Flight, *, has_list: bool) -> float:
-        """When it is worth a single look: old enough to have ended, and for the list to show it where there is one."""
-        settling = self._services.settings.settle_seconds if has_list else 0.0
+    def _due_at(self, flight: Flight, *, may_be_shown: bool) -> float:
+        """When it is worth a single look: old enough to have ended, and for the list to have shown it if it does."""
+        settling = self._services.settings.settle_seconds if may_be_shown else 0.0
         return max(flight.due_at, flight.intent_at + max(settling, self._run_times.earliest(flight.version)))
 
     def _conclude(self, flights: Sequence[Flight], seen: Mapping[str, Prediction], singles: Sequence[Flight]) -> None:

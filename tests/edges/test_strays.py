@@ -185,3 +185,15 @@ def test_a_prediction_that_the_list_shows_running_may_be_looked_at_singly_at_onc
     Sweeper(desk.services).run()
 
     assert (State.RUNNING, due_at) == (desk.job().state, desk.job().due_at)
+
+
+def test_a_few_that_the_list_does_not_show_are_looked_at_before_it_has_settled(desk: Desk):
+    """It is not read on for so few of them, and they may have ended."""
+    desk.sandbox.faults([{"on": "list", "kind": "list_lag", "seconds": 600.0, "rate": 1.0}])
+    job = desk.claim()
+    accepted = Accepted(prediction_id=desk.create(job).id, at=desk.services.clock.now())
+    desk.services.write([(job, accepted)])
+    desk.services.write([(desk.job(), Wait(after_seconds=-1.0))])
+    Sweeper(desk.services).run()
+
+    assert (State.RUNNING, 1) == (desk.job().state, desk.sandbox.stats()["gets"])
