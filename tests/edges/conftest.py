@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import redis
 
 from imagejobs.ledger import Ledger
 from tests.servers.postgres import PostgresServer
@@ -23,3 +24,10 @@ def ledger(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         url = server.create_database()
     with Ledger(url) as opened:
         yield opened
+
+
+@pytest.fixture
+def client(redis_engines: str) -> redis.Redis:
+    """A client on an empty database."""
+    with redis.Redis.from_url(redis_engines, decode_responses=True) as client:
+        yield client
