@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import redis
 
+from imagejobs.edges.bucket import open_store
+from imagejobs.edges.store import Store
 from imagejobs.ledger import Ledger
+from tests.edges.every_store import Open
 from tests.servers.postgres import PostgresServer
 
 
@@ -31,3 +35,17 @@ def client(redis_engines: str) -> redis.Redis:
     """A client on an empty database."""
     with redis.Redis.from_url(redis_engines, decode_responses=True) as client:
         yield client
+
+
+@pytest.fixture
+def opened() -> Iterator[Open]:
+    """Stores, closed at the end of the test."""
+    stores: list[Store] = []
+
+    def open_one(url: str, environ: Any = None) -> Store:
+        stores.append(open_store(url, environ))
+        return stores[-1]
+
+    yield open_one
+    for store in stores:
+        store.close()
