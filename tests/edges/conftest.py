@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import redis
 
+from imagejobs.clock import SystemClock
 from imagejobs.edges.bucket import open_store
+from imagejobs.edges.provider import Provider
 from imagejobs.edges.store import Store
 from imagejobs.ledger import Ledger
+from imagejobs.settings import Settings
 from tests.edges.every_store import Open
+from tests.edges.provider_door import TOKEN
+from tests.edges.scripted_host import ScriptedHost
 from tests.servers.postgres import PostgresServer
 
 
@@ -49,3 +54,31 @@ def opened() -> Iterator[Open]:
     yield open_one
     for store in stores:
         store.close()
+
+
+@pytest.fixture
+def host() -> Iterator[ScriptedHost]:
+    """A host that does as it is told."""
+    with ScriptedHost() as host:
+        yield host
+
+
+@pytest.fixture
+def open_provider() -> Iterator[Callable[..., Provider]]:
+    """Doors, closed at the end of the test."""
+    opened: list[Provider] = []
+
+    def open_one(base_url: str, *, read_seconds: float = 5, token: str = TOKEN) -> Provider:
+        facts = {"REPLICATE_BASE_URL": base_url, "REPLICATE_API_TOKEN": token, "IMAGEJOBS_READ_SECONDS": read_seconds}
+        opened.append(Provider(Settings.read({}, **facts), clock=SystemClock()))
+        return opened[-1]
+
+    yield open_one
+    for provider in opened:
+        provider.close()
+
+
+@pytest.fixture
+def provider(host: ScriptedHost, open_provider: Callable[..., Provider]) -> Provider:
+    """The door to that host."""
+    return open_provider(host.url)

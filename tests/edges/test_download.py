@@ -50,13 +50,6 @@ OTHER_SCHEMES = [
 HALF_ADDRESSES = ["https://", "https://[h/a", "https://h:99999/a", "https:///a", "//h/a", "\ud800", "https://\ud800/a"]
 
 
-@pytest.fixture
-def host() -> Iterator[ScriptedHost]:
-    """A host that does as it is told."""
-    with ScriptedHost() as host:
-        yield host
-
-
 def open_door(base_url: str, *, read_seconds: float = 5) -> Downloader:
     return Downloader(Settings.read({}, REPLICATE_BASE_URL=base_url, IMAGEJOBS_READ_SECONDS=read_seconds))
 

@@ -1,4 +1,4 @@
-"""The provider's door on a real socket: what each fault of the wire, and each status, means for a create and a read."""
+"""The provider's door on a real socket: what each fault of the wire means for a create and a read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,56 +17,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imagejobs.clock import SystemClock
 from imagejobs.edges import wire
-from imagejobs.edges.dialects import ImagesAnswer, Page, Prediction
-from imagejobs.edges.provider import AccountCheck, NotListed, Provider
-from imagejobs.errors import BadSetting, Cause, NotSent, OutcomeUnknown, Permanent, Refused, Throttled, Transient
-from imagejobs.settings import Settings
-from tests.edges.scripted_host import Act, ScriptedHost, answer, hang_up, raw, reset, then_hang_up
+from imagejobs.edges.dialects import ImagesAnswer, Prediction
+from imagejobs.edges.provider import Provider
+from imagejobs.errors import Cause, NotSent, OutcomeUnknown, Permanent, Refused, Throttled, Transient
+from tests.edges.provider_door import STARTING, create, text_of
+from tests.edges.scripted_host import ScriptedHost, answer, hang_up, raw, reset, then_hang_up
 from tests.servers.ports import free_port
 from tests.servers.requirement import require
 from tests.servers.waiting import eventually
-
-TOKEN = "r8_SecretSecretSecret"
-STARTING = {"id": "p1", "status": "starting"}
-
-
-@pytest.fixture
-def host() -> Iterator[ScriptedHost]:
-    """A host that does as it is told."""
-    with ScriptedHost() as host:
-        yield host
-
-
-@pytest.fixture
-def open_provider() -> Iterator[Callable[..., Provider]]:
-    """Doors, closed at the end of the test."""
-    opened: list[Provider] = []
-
-    def open_one(base_url: str, *, read_seconds: float = 5, token: str = TOKEN) -> Provider:
-        facts = {"REPLICATE_BASE_URL": base_url, "REPLICATE_API_TOKEN": token, "IMAGEJOBS_READ_SECONDS": read_seconds}
-        opened.append(Provider(Settings.read({}, **facts), clock=SystemClock()))
-        return opened[-1]
-
-    yield open_one
-    for provider in opened:
-        provider.close()
-
-
-@pytest.fixture
-def provider(host: ScriptedHost, open_provider: Callable[..., Provider]) -> Provider:
-    """The door to that host."""
-    return open_provider(host.url)
-
-
-def create(provider: Provider, **changes: Any) -> Prediction | ImagesAnswer:
-    facts = {"version": "o/n:abc", "input": {"prompt": "né", "seed": 7}, "cancel_after_seconds": 90.2}
-    return provider.create(**{**facts, **changes})
-
-
-def text_of(error: pytest.ExceptionInfo[Exception]) -> str:
-    return str(error.value)
 
 
 def test_a_create_is_one_plain_post(host: ScriptedHost, provider: Provider) -> None:
@@ -252,142 +211,6 @@ def test_an_endless_reply_is_cut_off(host: ScriptedHost, provider: Provider, mon
             create(provider)
 
 
-@pytest.mark.parametrize(
-    ("status", "body"),
-    [
-        (401, {"title": "Unauthenticated", "detail": "You did not pass a valid authentication token", "status": 401}),
-        (402, {"title": "Insufficient credit", "detail": "You have insufficient credit", "status": 402}),
-        (403, {"error": {"message": "not yours", "code": "access_denied"}}),
-        (429, {"error": {"message": "quota", "code": "insufficient_user_quota"}}),
-        (404, b"404 page not found"),
-        (405, b""),
-    ],
-)
-def test_an_account_or_address_refused_pauses(status: int, body: Any, host: ScriptedHost, provider: Provider) -> None:
-    """None of these is the fault of a spec: nobody fails, in the provider's own words."""
-    host.then(answer(status, body))
-    with pytest.raises(Refused, match=f"answered {status}") as error:
-        create(provider)
-
-    assert error.value.cause is Cause.AUTH_BILLING
-
-
-@pytest.mark.parametrize("status", [400, 404, 409, 413, 422])
-def test_an_input_refused_is_permanent(status: int, host: ScriptedHost, provider: Provider) -> None:
-    """The fields complained of are in the text."""
-    fields = [{"field": "input.width", "description": "must be one of 128, 256"}]
-    host.then(answer(status, {"title": "Input validation failed", "invalid_fields": fields}))
-    with pytest.raises(Permanent, match=r"Input validation failed; input\.width: must be one of") as error:
-        create(provider)
-
-    assert error.value.cause is Cause.INPUT
-
-
-def test_a_status_counts_even_when_its_body_is_lost(host: ScriptedHost, provider: Provider) -> None:
-    """A refusal is a refusal, whatever became of the words."""
-    host.then(then_hang_up(answer(402, b"", {"Content-Length": "50"})))
-    with pytest.raises(Refused, match="answered 402"):
-        create(provider)
-
-
-def test_throttling_carries_the_wait(host: ScriptedHost, provider: Provider) -> None:
-    """Creates and reads alike."""
-    host.then(answer(429, {"detail": "slow", "retry_after": 5}), answer(429, b"", {"Retry-After": "7"}))
-    with pytest.raises(Throttled) as first:
-        create(provider)
-    with pytest.raises(Throttled) as second:
-        provider.get("p1")
-
-    assert (5.0, 7.0) == (first.value.after_seconds, second.value.after_seconds)
-
-
-@pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_a_redirect_is_not_followed(status: int, host: ScriptedHost, provider: Provider) -> None:
-    """The token stays with the base URL's host; a person is told where it wanted to lead."""
-    with ScriptedHost() as other:
-        location = {"Location": f"http://user:pass@localhost:{other.port}/v1/predictions"}
-        host.then(answer(status, b"", location), answer(status, b"", location))
-        with pytest.raises(Refused, match=rf"redirects to localhost:{other.port}: set REPLICATE_BASE_URL"):
-            create(provider)
-        with pytest.raises(Refused, match="redirects"):
-            provider.get("p1")
-
-        assert other.connections == 0
-
-
-def test_a_redirects_body_is_bounded(host: ScriptedHost, provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
-    """requests would read it whole to learn where it leads."""
-    monkeypatch.setattr("imagejobs.edges.provider.MAX_REPLY_BYTES", 1000)
-    endless = b"HTTP/1.1 302 Found\r\nLocation: /x\r\nConnection: close\r\n\r\n" + b"x" * 10_000
-    host.then(lambda peer: (peer.sendall(endless), host.over.wait(5))[0])
-    with pytest.raises(Refused, match="redirects to another path"):
-        create(provider)
-
-
-def test_the_token_is_cut_out_of_what_a_proxy_says(host: ScriptedHost, provider: Provider) -> None:
-    """Some repeat the key they were given."""
-    complaint = answer(401, {"error": {"message": f"Incorrect API key provided: {TOKEN}"}})
-    host.then(complaint, complaint, answer(201, f"no such key {TOKEN}".encode()))
-    with pytest.raises(Refused) as first:
-        create(provider)
-    with pytest.raises(Refused) as second:
-        provider.get("p1")
-    with pytest.raises(OutcomeUnknown) as third:
-        create(provider)
-
-    assert all(TOKEN not in text_of(error) for error in (first, second, third))
-    assert TOKEN not in repr(provider)
-
-
-@pytest.mark.parametrize("status", [201, 401, 422])
-def test_the_token_is_cut_out_however_json_writes_it(host: ScriptedHost, provider: Provider, status: int) -> None:
-    """Escaped, as some encoders write every letter, and in what a failed prediction says."""
-    escaped = "".join(f"\\u{ord(letter):04x}" for letter in TOKEN)
-    body = f'{{"id": "p1", "status": "failed", "detail": "bad key {escaped}", "error": "bad key {escaped}"}}'
-    host.then(answer(status, body.encode(), {"Content-Type": "application/json"}))
-    try:
-        said = repr(create(provider))
-    except (Permanent, Refused) as error:
-        said = str(error)
-
-    assert "bad key [token]" in said
-    assert TOKEN not in said
-
-
-def test_a_length_of_thousands_of_digits_is_too_long(host: ScriptedHost, provider: Provider) -> None:
-    """Python refuses to read such a number: the reply must not be what breaks the worker."""
-    host.then(answer(200, b"{}", {"Content-Length": "9" * 5000}))
-    with pytest.raises(Transient):
-        provider.get("p1")
-
-
-def test_a_date_that_is_years_off_is_no_clock(host: ScriptedHost, provider: Provider) -> None:
-    """The list would be asked for what comes after it, and prove that nothing is there."""
-    odd = {"Date": "Fri, 31 Dec 9999 23:59:59 GMT"}
-    host.then(answer(201, STARTING, odd), answer(200, {"results": []}, odd))
-    create(provider)
-    provider.list(created_after=1000.0)
-
-    assert b"created_after=1970-01-01T00%3A16%3A40" in host.requests[-1]
-
-
-def test_a_token_no_header_can_carry_is_a_bad_setting(open_provider: Callable[..., Provider]) -> None:
-    """A pasted line break would end up in an error text, token and all."""
-    for token in ("r8_one\nr8_two", "r8_é", "r8 x"):
-        with pytest.raises(BadSetting) as error:
-            open_provider("http://127.0.0.1:9", token=token)
-
-        assert token not in text_of(error)
-
-
-def test_a_line_break_after_the_token_does_no_harm(host: ScriptedHost, open_provider: Callable[..., Provider]) -> None:
-    """As `$(cat token.txt)` or a mounted secret leaves it."""
-    host.then(answer(201, STARTING))
-    create(open_provider(host.url, token=f"{TOKEN}\n"))
-
-    assert f"Authorization: Bearer {TOKEN}\r\n".encode() in host.requests[0]
-
-
 def test_the_environment_is_not_obeyed(
     host: ScriptedHost, provider: Provider, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -444,138 +267,6 @@ def test_a_connection_closed_meanwhile_is_replaced(host: ScriptedHost, provider:
     assert closed.wait(5)
 
     assert Prediction(id="p1", status="starting") == create(provider)
-
-
-def test_an_id_is_quoted(host: ScriptedHost, provider: Provider) -> None:
-    """Whatever a proxy calls its predictions, it stays one part of the path."""
-    host.then(answer(200, STARTING))
-    provider.get("../a b?c")
-
-    assert host.requests[0].startswith(b"GET /v1/predictions/..%2Fa%20b%3Fc HTTP/1.1\r\n")
-
-
-@pytest.mark.parametrize(
-    ("reply", "error", "cause"),
-    [
-        (answer(404, {"detail": "not found"}), Permanent, Cause.EXPIRED),
-        (answer(410, b""), Permanent, Cause.EXPIRED),
-        (answer(404, b"404 page not found"), Refused, Cause.AUTH_BILLING),
-        (answer(400, {"detail": "odd id"}), Permanent, Cause.UNKNOWN),
-        (answer(502, b""), Transient, Cause.TRANSIENT),
-        (answer(200, {"id": "p1"}), Transient, Cause.TRANSIENT),
-        (answer(200, b"<html>"), Transient, Cause.TRANSIENT),
-        (answer(401, b""), Refused, Cause.AUTH_BILLING),
-    ],
-)
-def test_what_a_get_may_meet(
-    reply: Act, error: type[Exception], cause: Cause, host: ScriptedHost, provider: Provider
-) -> None:
-    """Only a record that the API itself says is gone counts as expired: that leads to paying again."""
-    host.then(reply)
-    with pytest.raises(error) as caught:
-        provider.get("p1")
-
-    assert cause is caught.value.cause  # type: ignore[attr-defined]
-
-
-def test_a_stumble_may_say_when_to_come_back(host: ScriptedHost, provider: Provider) -> None:
-    """As with a 503 during maintenance."""
-    host.then(answer(503, b"", {"Retry-After": "20"}))
-    with pytest.raises(Transient) as error:
-        provider.get("p1")
-
-    assert error.value.after_seconds == 20
-
-
-def test_a_cancel_answers_with_the_prediction(host: ScriptedHost, provider: Provider) -> None:
-    """Or with nothing, where the provider cannot or would not."""
-    host.then(answer(200, {"id": "p1", "status": "canceled"}), answer(404, b""), answer(422, {"detail": "done"}))
-
-    assert Prediction(id="p1", status="canceled") == provider.cancel("p1")
-    assert host.requests[0].startswith(b"POST /v1/predictions/p1/cancel HTTP/1.1\r\n")
-    assert [None, None] == [provider.cancel("p1"), provider.cancel("p1")]
-
-
-def test_the_list_is_paged_by_cursor_at_the_base_url(host: ScriptedHost, provider: Provider) -> None:
-    """`next` leads to another host; only its cursor is used."""
-    elsewhere = "https://api.replicate.com/v1/predictions?cursor=c%2B1"
-    host.then(answer(200, {"results": [STARTING], "next": elsewhere}), answer(200, {"results": [], "next": None}))
-    first = provider.list(created_after=1767323045.25)
-    second = provider.list(created_after=1767323045.25, cursor=first.next_cursor)
-
-    assert Page(predictions=(Prediction(id="p1", status="starting"),), next_cursor="c+1") == first
-    assert Page(predictions=()) == second
-    assert b"GET /v1/predictions?created_after=2026-01-02T03%3A04%3A05.250000Z HTTP" in host.requests[0]
-    assert b"&cursor=c%2B1 HTTP" in host.requests[1]
-
-
-@pytest.mark.parametrize(
-    "reply",
-    [
-        answer(404, b""),
-        answer(405, {"detail": "x"}),
-        answer(501, b""),
-        answer(200, b"<html>", {"Content-Type": "text/html"}),
-    ],
-)
-def test_a_provider_without_a_list_says_so(reply: Act, host: ScriptedHost, provider: Provider) -> None:
-    """Also the front page a proxy serves for every path it does not know."""
-    host.then(reply)
-    with pytest.raises(NotListed):
-        provider.list(created_after=0)
-
-
-def test_a_list_that_makes_no_sense_proves_nothing(host: ScriptedHost, provider: Provider) -> None:
-    """Absence from it would mean paying again, so it is asked for again instead."""
-    host.then(answer(200, {"results": [{"id": "p1"}]}))
-    with pytest.raises(Transient, match="makes no sense"):
-        provider.list(created_after=0)
-
-
-@pytest.mark.parametrize(
-    ("version", "path"),
-    [("o/n:abc", b"/v1/models/o/n/versions/abc"), ("o/n", b"/v1/models/o/n")],
-)
-def test_the_schema_is_asked_for_by_version(version: str, path: bytes, host: ScriptedHost, provider: Provider) -> None:
-    """An official model without a version shows its latest."""
-    document = {"openapi_schema": {"components": {"schemas": {"Input": {"type": "object"}}}}}
-    host.then(answer(200, document if ":" in version else {"latest_version": document}))
-    schema = provider.version_schema(version)
-
-    assert schema is not None
-    assert schema["type"] == "object"
-    assert host.requests[0].startswith(b"GET " + path + b" HTTP/1.1")
-
-
-def test_a_provider_without_schemas_has_none(host: ScriptedHost, provider: Provider) -> None:
-    """A proxy seldom has them; a bare version id has no address to ask at."""
-    host.then(answer(404, b""), answer(200, {"id": "abc"}), answer(200, {"latest_version": None}))
-
-    assert [None] * 3 == [provider.version_schema(version) for version in ("o/n:a", "o/n:a", "o/n")]
-    assert [None] * 3 == [provider.version_schema(version) for version in ("abc", "../n:a", "o/n:a/../../b")]
-    assert len(host.requests) == 3
-
-
-def test_the_account_is_checked_at_no_cost(host: ScriptedHost, provider: Provider) -> None:
-    """By name, with the server's time for the clock's sake."""
-    host.then(answer(200, {"type": "user", "username": "ada"}, {"Date": "Wed, 21 Oct 2015 07:28:00 GMT"}))
-
-    assert AccountCheck(checked=True, name="ada", server_time=1445412480.0) == provider.check_account()
-
-
-def test_without_an_account_the_list_is_asked(host: ScriptedHost, provider: Provider) -> None:
-    """And where there is neither, it is said that nothing could be checked."""
-    host.then(answer(404, b""), answer(200, {"results": []}), answer(404, b""), answer(404, b""))
-
-    assert AccountCheck(checked=True) == provider.check_account()
-    assert AccountCheck(checked=False) == provider.check_account()
-
-
-def test_a_wrong_token_is_refused_by_the_check(host: ScriptedHost, provider: Provider) -> None:
-    """In the provider's words."""
-    host.then(answer(401, {"title": "Unauthenticated"}))
-    with pytest.raises(Refused, match="Unauthenticated"):
-        provider.check_account()
 
 
 @given(st.binary(max_size=300))
