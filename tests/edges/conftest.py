@@ -18,6 +18,7 @@ from tests.edges.every_store import Open
 from tests.edges.provider_door import TOKEN
 from tests.edges.scripted_host import ScriptedHost
 from tests.servers.postgres import PostgresServer
+from tests.servers.sandbox import SandboxServer
 
 
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])
@@ -82,3 +83,17 @@ def open_provider() -> Iterator[Callable[..., Provider]]:
 def provider(host: ScriptedHost, open_provider: Callable[..., Provider]) -> Provider:
     """The door to that host."""
     return open_provider(host.url)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxServer]:
+    """A stand-in provider for all tests of a file."""
+    with SandboxServer(tmp_path_factory.mktemp("sandbox"), run_seconds=0.05, min_cancel_after_seconds=1) as server:
+        yield server
+
+
+@pytest.fixture
+def server(running: SandboxServer) -> SandboxServer:
+    """The same, with nothing asked of it yet."""
+    running.reset()
+    return running
