@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from imagejobs.settings import Settings
 from tests.edges.every_store import Open
 from tests.edges.provider_door import TOKEN
 from tests.edges.scripted_host import ScriptedHost
+from tests.night import Night, a_spec
 from tests.servers.postgres import PostgresServer
 from tests.servers.sandbox import SandboxServer
 
@@ -97,3 +99,13 @@ def server(running: SandboxServer) -> SandboxServer:
     """The same, with nothing asked of it yet."""
     running.reset()
     return running
+
+
+@pytest.fixture
+def night(tmp_path: Path) -> Night:
+    """Three jobs: two succeeded, one with two images; one failed, with one image of its own."""
+    night = Night(tmp_path, [a_spec("r1"), a_spec("r2"), a_spec("r3")])
+    night.succeed("r1")
+    night.succeed("r2", images=2)
+    night.fail("r3", indexes=[1])
+    return night
