@@ -11,10 +11,12 @@ import redis
 
 from imagejobs.clock import SystemClock
 from imagejobs.edges.bucket import open_store
+from imagejobs.edges.download import Downloader
 from imagejobs.edges.provider import Provider
 from imagejobs.edges.store import Store
 from imagejobs.ledger import Ledger
 from imagejobs.settings import Settings
+from tests.edges.download_door import open_door
 from tests.edges.every_store import Open
 from tests.edges.provider_door import TOKEN
 from tests.edges.scripted_host import ScriptedHost
@@ -109,3 +111,19 @@ def night(tmp_path: Path) -> Night:
     night.succeed("r2", images=2)
     night.fail("r3", indexes=[1])
     return night
+
+
+@pytest.fixture
+def local() -> Iterator[Downloader]:
+    """The door as it stands when the provider is on loopback."""
+    door = open_door("http://127.0.0.1:1")
+    yield door
+    door.close()
+
+
+@pytest.fixture
+def public() -> Iterator[Downloader]:
+    """The door as it stands in production."""
+    door = open_door("https://api.replicate.com")
+    yield door
+    door.close()
