@@ -106,8 +106,14 @@ def _count(connection: Connection, job: Job, *, prediction_id: str, now: float) 
 
 
 def _locked(connection: Connection, job: Job) -> tuple[str, int] | None:
-    """The job's state and attempt, with its row locked; none when its batch was discarded."""
-    row = connection.execute(select(*jobs.c["state", "attempt"]).where(jobs.c.id == job.id).with_for_update()).first()
+    """The job's state and attempt, with its row locked. None for a job of a batch that was discarded or never opened.
+
+    Nothing of that was ever sent: what is said to be its prediction is another's, and would be forgotten with it.
+    SQLite gives the id of a discarded batch's job to the next one, so both ids have to be right.
+    """
+    query = select(*jobs.c["state", "attempt"]).join(batches, batches.c.id == jobs.c.batch_id)
+    opened = query.where(jobs.c.id == job.id, jobs.c.batch_id == job.batch_id, batches.c.opened_at.is_not(None))
+    row = connection.execute(opened.with_for_update(of=jobs)).first()
     return None if row is None else (row.state, row.attempt)
 
 

@@ -145,6 +145,7 @@ class _Ground:
 
     tries_left: dict[int, int] = field(default_factory=dict)
     standing: dict[int, tuple[str, int]] = field(default_factory=dict)
+    batch_of: dict[int, int] = field(default_factory=dict)
     unwanted: set[int] = field(default_factory=set)
     known_predictions: set[str] = field(default_factory=set)
 
@@ -153,6 +154,8 @@ class _Ground:
         starts_at = (move.source if isinstance(move, Move) else move.state, move.attempt)
         if self.standing.get(move.job_id) != starts_at:
             return False
+        if isinstance(move, Move) and self.batch_of[move.job_id] != move.batch_id:
+            return False  # SQLite gives the id of a discarded batch's job to the next one
         if isinstance(move, Move) and move.counted and self.tries_left[move.job_id] <= 1:
             return False  # decided before a retry gave the job one try, to copy again for free: it is not paid for
         prediction = move.record.get("prediction_id") if isinstance(move, Move) else None
@@ -169,7 +172,7 @@ class _Ground:
 
 
 _STANDING = (
-    select(*jobs.c["id", "state", "attempt", "tries_left", "cancel_requested"])
+    select(*jobs.c["id", "batch_id", "state", "attempt", "tries_left", "cancel_requested"])
     .where(jobs.c.id.in_(bindparam("ids", expanding=True)))
     .order_by(jobs.c.id)
     .with_for_update()
@@ -182,6 +185,7 @@ def _survey(connection: Connection, moves: Sequence[Move | Look]) -> _Ground:
     for ids in parts(sorted({move.job_id for move in moves})):
         for row in connection.execute(_STANDING, {"ids": list(ids)}):
             ground.standing[row.id] = (row.state, row.attempt)
+            ground.batch_of[row.id] = row.batch_id
             ground.tries_left[row.id] = row.tries_left
             if row.cancel_requested:
                 ground.unwanted.add(row.id)

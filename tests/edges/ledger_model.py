@@ -38,6 +38,7 @@ class Standing:
     """What the model knows of one job."""
 
     batch: str
+    batch_id: int
     state: State = State.QUEUED
     attempt: int = 0
     tries_left: int = 1

@@ -83,7 +83,9 @@ class WorkedLedger(RuleBasedStateMachine):
         ]
         self.ledger.batches.add(batch.id, [SpecText.of(spec) for spec in specs], max_tries=max_tries, now=self.now)
         self.batches[key] = [row["id"] for row in self.ledger.views.job_rows(batch.id)]
-        self.standing |= {job: Standing(batch=key, tries_left=max_tries) for job in self.batches[key]}
+        self.standing |= {
+            job: Standing(batch=key, batch_id=batch.id, tries_left=max_tries) for job in self.batches[key]
+        }
         if is_open:
             self.ledger.batches.open(batch.id, now=self.now)
 
@@ -223,6 +225,8 @@ class WorkedLedger(RuleBasedStateMachine):
             source = wish.state if isinstance(wish, Look) else wish.source
             if at is None or wish.job_id in moved or (source, wish.attempt) != (at.state, at.attempt):
                 continue
+            if isinstance(wish, Move) and wish.batch_id != at.batch_id:
+                continue  # the id is another job's by now
             if isinstance(wish, Look):
                 moved.add(wish.job_id)
                 at.hinted = wish.hinted

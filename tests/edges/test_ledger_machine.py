@@ -53,7 +53,10 @@ class LedgerMachine(WorkedLedger):
         ids = sorted({*self.predictions, *self.stray}) if known else []
         prediction = data.draw(st.sampled_from(ids)) if ids else f"p{next(self.numbers)}"
         at = self.standing.get(job.id)
-        is_new = prediction not in self.predictions and prediction not in self.stray
+        at = None if at is None or at.batch_id != job.batch_id else at  # the id may be another job's by now
+        batch = None if at is None else self.ledger.batches.get(at.batch)
+        was_opened = batch is not None and batch.opened_at is not None  # else nothing of it was ever sent
+        is_new = was_opened and prediction not in self.predictions and prediction not in self.stray
         fits = at is not None and (State.QUEUED, job.attempt) == (at.state, at.attempt) and is_new
 
         assert fits is self.ledger.strays.adopt(job, prediction_id=prediction, now=self.now, look_at=self.now)

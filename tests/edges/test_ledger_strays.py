@@ -92,3 +92,34 @@ def test_sweeps_that_meet_agree(ledger: Ledger):
     assert 1 == sum(is_adopted for is_adopted, _ in found)
     assert not any(is_counted for _, is_counted in found)
     assert_books_balance(ledger)
+
+
+def test_nothing_of_a_batch_that_was_never_opened_turns_up(ledger: Ledger):
+    """Nothing of it was sent; and it may be discarded, with whatever had been written of it."""
+    at = Desk(ledger)
+    batch = at.batch(is_open=False)
+    (row,) = ledger.views.job_rows(batch.id)
+    job = at.read(row["id"])
+
+    assert not adopt(at, job, "orphan-of-another")
+    assert not count(at, job, "orphan-of-another")
+
+    ledger.batches.discard(batch.id)
+
+    assert_books_balance(ledger)
+
+
+def test_a_reading_of_a_discarded_job_is_no_reading_of_the_next_one(ledger: Ledger):
+    """SQLite gives its id away again; whoever still holds the old reading moves nobody."""
+    at = Desk(ledger)
+    batch = at.batch(is_open=False)
+    (row,) = ledger.views.job_rows(batch.id)
+    old = at.read(row["id"])
+    at.batch(rows=0)  # another has its batch's next id
+    ledger.batches.discard(batch.id)
+    at.batch()
+
+    assert not adopt(at, old, "orphan-of-a-discarded-one")
+    assert not count(at, old, "orphan-of-a-discarded-one")
+    assert [] == at.ledger.jobs.apply([moves.canceled(old, at=NOW)], now=NOW)
+    assert_books_balance(ledger)
