@@ -39,14 +39,14 @@ class Dispatch:
         places = ceil(ahead * share) - turns.outstanding(self._account)
         jobs = turns.take(self._account, places=places, now=now, resend_at=resend_at) if places > 0 else []
         jobs += turns.take_probes(self._account, now=now, resend_at=resend_at)
-        self._send_or_give_back(jobs, size=specs_per_message(creates_per_minute), now=now)
+        self._send_or_give_back(jobs, size=specs_per_message(creates_per_minute))
         return len(jobs)
 
-    def _send_or_give_back(self, jobs: list[int], *, size: int, now: float) -> None:
+    def _send_or_give_back(self, jobs: list[int], *, size: int) -> None:
         try:
             self._broker.send(SUBMIT, groups(jobs, size))
         except BROKER_ERRORS:
-            self._ledger.turns.give_back(jobs, now=now)
+            self._ledger.turns.give_back(jobs)
             raise
 
     def copies(self, job_ids: Sequence[int], *, now: float) -> int:

@@ -125,6 +125,17 @@ class Broker:
         """Messages may have been lost: on a connection that broke, or in the hands of a task that could not act."""
         self.redis.delete(self.prefix + "epoch")
 
+    def lease(self, name: str, *, seconds: float, renew: bool = False) -> bool:
+        """Take a piece of work for so long, or keep it for as long from now. False: another process is at it.
+
+        It only spares work that would be done twice, harmlessly: a lease may be lost with Redis, or outlived.
+        """
+        return bool(self.redis.set(self.prefix + "lease:" + name, "1", nx=not renew, px=int(seconds * 1000)))
+
+    def release(self, name: str) -> None:
+        """The work is done."""
+        self.redis.delete(self.prefix + "lease:" + name)
+
     def check(self) -> dict[str, str]:
         """Facts for `doctor`. Raises BadSetting with the way out when Redis cannot be reached or used."""
         try:

@@ -122,7 +122,7 @@ def _write(ledger: Ledger, intake: Intake, checked: Checked, order: Order) -> Ba
     try:
         specs = intake.specs()
         while chunk := list(islice(specs, CHUNK)):
-            ledger.batches.add(batch.id, chunk, max_tries=order.max_tries, now=now)
+            ledger.batches.add(batch.id, chunk, max_tries=order.max_tries)
     except BaseException:
         ledger.batches.discard(batch.id)
         raise

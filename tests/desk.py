@@ -45,7 +45,7 @@ class Desk:
             Spec(id=f"r{line}", line=line, version="owner/model:v1", input={"seed": line}, outputs=outputs)
             for line in range(1, rows + 1)
         ]
-        self.ledger.batches.add(created.id, [SpecText.of(spec) for spec in specs], max_tries=max_tries, now=NOW)
+        self.ledger.batches.add(created.id, [SpecText.of(spec) for spec in specs], max_tries=max_tries)
         if is_open:
             self.ledger.batches.open(created.id, now=NOW)
         return self.again(created)

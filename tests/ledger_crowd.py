@@ -63,7 +63,7 @@ class Member:
         """Messages are taken for lost while they are acted upon."""
         turns = self.ledger.turns
         turns.take_probes(ACCOUNT, now=NOW + 1000, resend_at=NOW + 60)
-        turns.give_back(turns.take(ACCOUNT, places=5, now=NOW, resend_at=NOW), now=NOW)
+        turns.give_back(turns.take(ACCOUNT, places=5, now=NOW, resend_at=NOW))
         return self.dice.choice((turns.forget_overdue, turns.forget_all))(now=NOW + 100) * 0
 
     def steer(self) -> int:
@@ -89,7 +89,7 @@ class Member:
         batch = self.ledger.batches.create(key, facts={"account": ACCOUNT, "store": "x", "rows_digest": "d"}, now=NOW)
         assert batch is not None
         specs = [Spec(id=f"r{n}", line=n, version="o/m:v", input={"seed": n}, outputs=1) for n in range(1, 11)]
-        self.ledger.batches.add(batch.id, [SpecText.of(spec) for spec in specs], max_tries=3, now=NOW)
+        self.ledger.batches.add(batch.id, [SpecText.of(spec) for spec in specs], max_tries=3)
         if self.dice.random() < 1 / 3:
             self.ledger.steering.cancel_queued(batch.id, now=NOW)
             self.ledger.batches.discard(batch.id)

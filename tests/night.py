@@ -51,7 +51,7 @@ class Night:
         facts = {"account": ACCOUNT, "store": "elsewhere", "rows_digest": "0" * 64}
         batch = self.ledger.batches.create("night", facts=facts, now=START)
         assert batch is not None
-        self.ledger.batches.add(batch.id, [SpecText.of(spec) for spec in specs], max_tries=4, now=START)
+        self.ledger.batches.add(batch.id, [SpecText.of(spec) for spec in specs], max_tries=4)
         self.ledger.batches.open(batch.id, now=START)
         self._jobs: dict[str, Job] = {}
         self.now = START

@@ -44,26 +44,22 @@ class Submitter:
     def run(self, job_ids: Sequence[int]) -> None:
         """Send the creates of these jobs, as many as the allowance has places for; the others go back to the queue."""
         if not self._room.acquire(blocking=False):
-            self._leave(job_ids, due_at=self._services.clock.now())
+            self._services.ledger.turns.give_back(job_ids)
             return
         try:
             self._submit(job_ids)
         except BROKER_ERRORS:
-            self._leave(job_ids, due_at=self._services.clock.now())  # those not claimed: no other message names them
+            self._services.ledger.turns.give_back(job_ids)  # those not claimed: no other message names them
             raise
         finally:
             self._room.release()
-
-    def _leave(self, job_ids: Sequence[int], *, due_at: float) -> None:
-        now = self._services.clock.now()
-        self._services.ledger.turns.give_back(list(job_ids), now=now, due_at=due_at)
 
     def _submit(self, job_ids: Sequence[int]) -> None:
         services = self._services
         grant = services.creates.reserve(len(job_ids), ahead_seconds=AHEAD_SECONDS)
         first_slot = services.clock.monotonic() + grant.after_seconds
         if grant.places < len(job_ids):
-            self._leave(job_ids[grant.places :], due_at=services.clock.now() + grant.after_seconds)
+            services.ledger.turns.give_back(job_ids[grant.places :], due_at=services.clock.now() + grant.after_seconds)
         if grant.places:
             # Before the claim, which may wait for the ledger: whoever looks these jobs up counts from here.
             claimed_at = services.clock.monotonic()
@@ -79,7 +75,7 @@ class Submitter:
         claimed = services.ledger.jobs.claim(job_ids, account=services.account, now=now, resolve_at=resolve_at)
         if len(claimed) < len(job_ids):
             services.creates.give_back(grant, len(job_ids) - len(claimed))
-            self._leave([one for one in job_ids if one not in {job.id for job in claimed}], due_at=now)
+            services.ledger.turns.give_back([one for one in job_ids if one not in {job.id for job in claimed}])
         return claimed
 
     def _send(self, claimed: Sequence[Job], grant: Grant, first_slot: float, claimed_at: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import structlog
 
@@ -11,17 +11,19 @@ from imagejobs.edges.dialects import Prediction
 from imagejobs.edges.provider import NotListed
 from imagejobs.errors import Cause, Permanent, Refused, Throttled, Transient
 from imagejobs.feed import STUCK_OUTPUTS, ease
-from imagejobs.job import Batch
+from imagejobs.job import Batch, Job
 from imagejobs.ledger import LEDGER_ERRORS
 from imagejobs.patience import Patience
 from imagejobs.queues import BROKER_ERRORS
 from imagejobs.states import State
+from worker.abreast import Decided
 from worker.lookup import BEFORE_SECONDS, resolve
-from worker.outcomes import Absent, GiveUp, Outcome
+from worker.outcomes import Absent, Accepted, GiveUp, Outcome
 from worker.planning import NOTHING
 from worker.services import Services
 
 BUSY_SECONDS, CALM_SECONDS = 0.5, 2.0
+LOOK_UP, LOOK_UP_SECONDS = "look-up", 5.0  # for a page of the list; a process that dies holds the others up so long
 IMAGES_A_SECOND = 500  # closing writes thousands; a closer that takes longer than this has died
 
 log = structlog.get_logger("imagejobs.tend")
@@ -89,41 +91,61 @@ class Tender:
         return self._services.dispatch.overdue_copies(now=self._services.clock.now())
 
     def look_up(self) -> int:
-        """Creates whose reply was lost: adopt, send again, or hold, for all that are due in one pass over the list."""
+        """Creates whose reply was lost: adopt, send again, or hold, for all that are due in one pass over the list.
+
+        By one process at a time: workers that start together would each read the whole list.
+        """
         services = self._services
         unknown = services.ledger.views.unknown(services.account, now=services.clock.now())
-        if not unknown:
+        if not unknown or not services.broker.lease(LOOK_UP, seconds=LOOK_UP_SECONDS):
             return 0
         try:
-            listed = self._list_since(min(job.intent_at or 0.0 for job in unknown) - BEFORE_SECONDS)
+            return self._look_up(unknown)
+        finally:
+            services.broker.release(LOOK_UP)
+
+    def _look_up(self, unknown: Sequence[Job]) -> int:
+        try:
+            decided = self._resolved(unknown)
         except NotListed:
             decided = [(job, self._without_list()) for job in unknown]
         except (Transient, Throttled, Refused, Permanent) as error:
             log.warning("look_up_put_off", unknown=len(unknown), error=str(error))
             return 0
-        else:
-            known = services.ledger.views.known([one.id for one in listed])
-            decided = resolve(unknown, listed, known, now=services.clock.now())
-        services.write(decided)
+        self._services.write(decided)
         for job, outcome in decided:
             log.info("looked_up", batch=job.batch, job_id=job.row_id, outcome=type(outcome).__name__)
         return len(decided)
 
-    def _list_since(self, since: float) -> list[Prediction]:
-        """The whole list since then: absence from it is proof, so it is all or nothing."""
+    def _resolved(self, unknown: Sequence[Job]) -> list[Decided]:
+        """Read the list until each of them is found. Absence is proven by the whole of it, and by nothing less."""
         services = self._services
-        found: list[Prediction] = []
+        listed: list[Prediction] = []
+        known: set[str] = set()
+        decided: list[Decided] = []
+        for page in self._pages(min(job.intent_at or 0.0 for job in unknown) - BEFORE_SECONDS):
+            listed += page
+            known |= services.ledger.views.known([one.id for one in page])
+            decided = resolve(unknown, listed, known, now=services.clock.now())
+            if all(isinstance(outcome, Accepted) for _, outcome in decided):
+                break
+        return decided
+
+    def _pages(self, since: float) -> Iterator[Sequence[Prediction]]:
+        """To the list's end. Raises Throttled rather than end early."""
+        services = self._services
         cursor: str | None = None
         while True:
             grant = services.calls.reserve(1, ahead_seconds=10.0)
             if not grant.places:
                 raise Throttled("no place for a list call soon", after_seconds=grant.after_seconds)
             services.clock.sleep(grant.after_seconds)
+            services.broker.lease(LOOK_UP, seconds=LOOK_UP_SECONDS, renew=True)
             page = services.provider.list(created_after=since, cursor=cursor)
-            found.extend(page.predictions)
+            yield page.predictions
             cursor = page.next_cursor
             if cursor is None:
-                return found
+                return
 
     def _without_list(self) -> Outcome:
         error = "the create's reply was lost, and this provider has no list to look it up in"

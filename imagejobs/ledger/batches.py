@@ -14,7 +14,7 @@ from imagejobs.ledger.bulk import insert_rows
 from imagejobs.ledger.counters import NO_STREAK, NOT_PAUSED
 from imagejobs.ledger.engine import Database
 from imagejobs.ledger.rows import batch_of, expiries
-from imagejobs.ledger.tables import batches, jobs
+from imagejobs.ledger.tables import AT_ONCE, batches, jobs
 from imagejobs.ledger.turns import runnable
 from imagejobs.states import LIVE, State
 
@@ -46,7 +46,7 @@ class Batches:
             return None
         return self.get(key)
 
-    def add(self, batch_id: int, specs: Sequence[SpecText], *, max_tries: int, now: float) -> None:
+    def add(self, batch_id: int, specs: Sequence[SpecText], *, max_tries: int) -> None:
         """Write these specs as queued jobs, in one transaction. Raises LookupError when the batch was discarded."""
         if not specs:
             return
@@ -54,7 +54,7 @@ class Batches:
         with self._database.write() as connection:
             if connection.execute(update(batches).where(batches.c.id == batch_id).values(**grown)).rowcount != 1:
                 raise LookupError(f"batch {batch_id} is gone: another submit took it for a dead one and began anew")
-            insert_rows(connection, jobs, _NEW_JOB, (_new_job(batch_id, spec, max_tries, now) for spec in specs))
+            insert_rows(connection, jobs, _NEW_JOB, (_new_job(batch_id, spec, max_tries) for spec in specs))
 
     def open(self, batch_id: int, *, now: float) -> None:
         """All rows are in: from now on its jobs are sent. It starts level with its rivals at the fair clock."""
@@ -153,6 +153,6 @@ _NEW_JOB = (
 )
 
 
-def _new_job(batch_id: int, spec: SpecText, max_tries: int, now: float) -> tuple[Any, ...]:
+def _new_job(batch_id: int, spec: SpecText, max_tries: int) -> tuple[Any, ...]:
     asked = spec.version, spec.input, spec.tags, spec.outputs
-    return (batch_id, spec.id, spec.line, State.QUEUED.value, *asked, now, 0, 0, max_tries)
+    return (batch_id, spec.id, spec.line, State.QUEUED.value, *asked, AT_ONCE, 0, 0, max_tries)

@@ -31,7 +31,7 @@ from imagejobs.errors import Cause
 from imagejobs.job import FailureGroup, Selection
 from imagejobs.ledger.engine import Database
 from imagejobs.ledger.rows import parts
-from imagejobs.ledger.tables import END_IT, IN_FLIGHT, NOT_AGAIN, attempts, batches, jobs
+from imagejobs.ledger.tables import AT_ONCE, END_IT, IN_FLIGHT, NOT_AGAIN, attempts, batches, jobs
 from imagejobs.ledger.turns import IS_HINTED, IS_WAITING
 from imagejobs.states import LIVE, State
 
@@ -185,8 +185,8 @@ def _requeue(
     risky: int,
     now: float,
 ) -> None:
-    for ids, state, tries in ((free, State.STORING, 1), (paid, State.QUEUED, max_tries)):
-        values = {**_AFRESH, "state": state.value, "tries_left": tries, "due_at": now}
+    for ids, state, tries, due_at in ((free, State.STORING, 1, now), (paid, State.QUEUED, max_tries, AT_ONCE)):
+        values = {**_AFRESH, "state": state.value, "tries_left": tries, "due_at": due_at}
         if ids:
             connection.execute(update(jobs).where(jobs.c.id.in_(ids)).values(**values))
     change = {source: -len(free) - len(paid), State.STORING: len(free), State.QUEUED: len(paid)}

@@ -103,6 +103,7 @@ jobs = Table(
 
 NOT_AGAIN = 1  # a cancel leaves what is in flight alone, but pays for nothing more
 END_IT = 2  # a cancel that reaches for the prediction too
+AT_ONCE = 0.0  # due: a queued job that waits for its turn only; they go in the order of their rows, before any put off
 WAITING = "state = 'queued' AND hinted = 0"
 HINTED = "state = 'queued' AND hinted = 1"
 IN_FLIGHT = "state IN ('submitting', 'running', 'storing')"

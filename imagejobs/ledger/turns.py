@@ -23,7 +23,7 @@ from sqlalchemy import (
 from imagejobs import breaker
 from imagejobs.feed import Contender, interleave, level, share
 from imagejobs.ledger.engine import Database
-from imagejobs.ledger.tables import HINTED, WAITING, attempts, batches, in_flight, jobs
+from imagejobs.ledger.tables import AT_ONCE, HINTED, WAITING, attempts, batches, in_flight, jobs
 from imagejobs.states import State
 
 # Written out, not bound: a partial index serves a query only if the text of its condition is there to see.
@@ -81,12 +81,12 @@ class Turns:
         with self._database.write() as connection:
             return _hint(connection, _OVERDUE_COPIES, overdue, resend_at)
 
-    def give_back(self, job_ids: Sequence[int], *, now: float, due_at: float | None = None) -> None:
-        """These were sent for and not claimed (no room, no broker): let the next turn have them."""
+    def give_back(self, job_ids: Sequence[int], *, due_at: float = AT_ONCE) -> None:
+        """These were sent for and not claimed (no room, no broker): for the next turn, or one from `due_at` on."""
         if not job_ids:
             return
         with self._database.write() as connection:
-            _unhint(connection, _UNCLAIMED, due_at=now if due_at is None else due_at, ids=list(job_ids))
+            _unhint(connection, _UNCLAIMED, due_at=due_at, ids=list(job_ids))
 
     def give_back_copies(self, job_ids: Sequence[int], *, now: float) -> None:
         """No message was sent for these copies: the next turn sends one."""
@@ -96,14 +96,14 @@ class Turns:
             _unhint(connection, _UNSENT_COPIES, due_at=now, ids=list(job_ids))
 
     def forget_overdue(self, *, now: float) -> int:
-        """Messages that nobody acted upon in time are taken for lost: their jobs wait for a turn again."""
+        """Messages that nobody acted upon in time are taken for lost: their jobs are the next to have a turn."""
         with self._database.write() as connection:
-            return _unhint(connection, _OVERDUE, due_at=now, now=now)
+            return _unhint(connection, _OVERDUE, due_at=AT_ONCE, now=now)
 
     def forget_all(self, *, now: float) -> int:
         """Redis may have lost any message: every one is taken for lost at once, for copies too."""
         with self._database.write() as connection:
-            return sum(_unhint(connection, lost, due_at=now) for lost in (_ALL_HINTED, _ALL_COPIES))
+            return _unhint(connection, _ALL_HINTED, due_at=AT_ONCE) + _unhint(connection, _ALL_COPIES, due_at=now)
 
 
 def _idle(*where: ColumnElement[bool] | TextClause) -> Update:
@@ -129,7 +129,8 @@ _RUNNABLE = select(batches.c.id.label("batch_id"), batches.c.weight, batches.c.p
 _COPIES_WAIT = and_(batches.c.paused_kind == "storage", batches.c.running + batches.c.storing > 0)
 _PROBING = (
     select(batches.c.id, batches.c.probes)
-    .where(_MINE, batches.c.queued > 0, batches.c.probe_at <= bindparam("now"), ~_COPIES_WAIT)
+    .where(_MINE, batches.c.opened_at.is_not(None), batches.c.queued > 0)
+    .where(batches.c.probe_at <= bindparam("now"), ~_COPIES_WAIT)
     .order_by(batches.c.id)
 )
 # The chosen are marked by a statement of its own: a limited subquery inside the update may be run more than once by

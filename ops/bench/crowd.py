@@ -98,7 +98,7 @@ def _fill(ledger: Ledger, account: str, rows: int) -> None:
         Spec(id=f"r{line}", line=line, version=DEFAULT_VERSION, input={"prompt": f"{PROMPT}{line}", "seed": line})
         for line in range(1, rows + 1)
     )
-    ledger.batches.add(batch.id, [SpecText.of(spec) for spec in specs], max_tries=4, now=now)
+    ledger.batches.add(batch.id, [SpecText.of(spec) for spec in specs], max_tries=4)
     ledger.batches.open(batch.id, now=now)
 
 

@@ -81,7 +81,7 @@ class WorkedLedger(RuleBasedStateMachine):
         specs = [
             Spec(id=f"r{n}", line=n, version="o/m:v", input={"seed": n}, outputs=outputs) for n in range(1, rows + 1)
         ]
-        self.ledger.batches.add(batch.id, [SpecText.of(spec) for spec in specs], max_tries=max_tries, now=self.now)
+        self.ledger.batches.add(batch.id, [SpecText.of(spec) for spec in specs], max_tries=max_tries)
         self.batches[key] = [row["id"] for row in self.ledger.views.job_rows(batch.id)]
         self.standing |= {
             job: Standing(batch=key, batch_id=batch.id, tries_left=max_tries) for job in self.batches[key]
@@ -265,7 +265,7 @@ class WorkedLedger(RuleBasedStateMachine):
     @precondition(lambda self: self.standing)
     def give_back(self, data: st.DataObject) -> None:
         ids = data.draw(st.lists(st.sampled_from(sorted(self.standing)), max_size=4))
-        self.ledger.turns.give_back(ids, now=self.now)
+        self.ledger.turns.give_back(ids)
         for job in ids:
             if self.standing[job].state is State.QUEUED:
                 self.standing[job].hinted = False

@@ -51,7 +51,7 @@ def test_pages_join_without_a_gap(tmp_path: Path, database_url: str):
         for key in ("before", "night", "after"):
             batch = ledger.batches.create(key, facts=facts, now=1.0)
             assert batch is not None
-            ledger.batches.add(batch.id, [SpecText.of(a_spec(name)) for name in names], max_tries=1, now=1.0)
+            ledger.batches.add(batch.id, [SpecText.of(a_spec(name)) for name in names], max_tries=1)
         batch = ledger.batches.get("night")
         assert batch is not None
 

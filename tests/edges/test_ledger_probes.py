@@ -21,9 +21,7 @@ def night(tmp_path: Path, database_url: str) -> Night:
     """Three jobs: the first two went out and came back, and then the account was refused."""
     ledger = Ledger(database_url)
     night = Night(tmp_path, [], ledger=ledger)
-    night.ledger.batches.add(
-        night.batch.id, [SpecText.of(a_spec(f"r{number}")) for number in range(6)], max_tries=4, now=START
-    )
+    night.ledger.batches.add(night.batch.id, [SpecText.of(a_spec(f"r{number}")) for number in range(6)], max_tries=4)
     first = ledger.turns.take(ACCOUNT, places=2, now=START, resend_at=START + 60)
     claimed = ledger.jobs.claim(first, account=ACCOUNT, now=START, resolve_at=START + 60)
     ledger.jobs.apply([proven_absent(job, error="lost", due_at=START + 1) for job in claimed], now=START)
@@ -53,10 +51,28 @@ def test_probes_come_one_at_a_time_and_ever_more_rarely(night: Night):
     night.ledger.close()
 
 
+def test_nothing_is_probed_of_a_batch_whose_rows_are_still_written(tmp_path: Path):
+    """Its submit may die, and be forgotten with all it wrote."""
+    night = Night(tmp_path, [a_spec("r1")])
+    ledger = night.ledger
+    facts = {"account": ACCOUNT, "store": "elsewhere", "rows_digest": "1" * 64}
+    batch = ledger.batches.create("half", facts=facts, now=START)
+    assert batch is not None
+    ledger.batches.add(batch.id, [SpecText.of(a_spec("r9"))], max_tries=4)
+    ledger.batches.pause(batch.id, kind="breaker", reason="alike", now=START)
+
+    half_written = ledger.turns.take_probes(ACCOUNT, now=DUE, resend_at=DUE + 60)
+    ledger.batches.open(batch.id, now=DUE)
+    opened = ledger.turns.take_probes(ACCOUNT, now=DUE, resend_at=DUE + 60)
+
+    assert (0, 1) == (len(half_written), len(opened))
+    ledger.close()
+
+
 def test_a_probe_sorts_nothing(tmp_path: Path):
     """Half a million rows may wait."""
     night = Night(tmp_path, [a_spec(f"r{number}") for number in range(3)])
-    night.ledger.batches.add(night.batch.id, [SpecText.of(a_spec("r9"))], max_tries=4, now=START)
+    night.ledger.batches.add(night.batch.id, [SpecText.of(a_spec("r9"))], max_tries=4)
     night.ledger.batches.pause(night.batch.id, kind="breaker", reason="alike", now=START)
     turns = night.ledger.turns
 

@@ -131,13 +131,29 @@ def test_what_was_given_back_is_taken_again(at: Desk):
     at.batch(3)
     one, other, third = at.take(3)
     at.claim([third])
-    at.ledger.turns.give_back([one], now=NOW)
-    at.ledger.turns.give_back([other, third], now=NOW, due_at=NOW + 5)
+    at.ledger.turns.give_back([one])
+    at.ledger.turns.give_back([other, third], due_at=NOW + 5)
 
     assert [one] == at.take(3)
     assert [other] == at.take(3, now=NOW + 5)
     assert State.SUBMITTING is at.read(third).state
     assert_books_balance(at.ledger)
+
+
+@pytest.mark.parametrize("lost", ["forgotten", "overdue", "given back"])
+def test_a_lost_turn_keeps_the_order(at: Desk, lost: str):
+    """Rows whose message came to nothing go before those that had no turn yet: a batch is sent in its own order."""
+    at.batch(5)
+    first = at.take(3)
+    turns = at.ledger.turns
+    {
+        "forgotten": lambda: turns.forget_all(now=NOW),
+        "overdue": lambda: turns.forget_overdue(now=NOW + 60),
+        "given back": lambda: turns.give_back(first),
+    }[lost]()
+
+    assert first == at.take(3, now=NOW + 60)
+    assert sorted(first) == first < at.take(3, now=NOW + 60)
 
 
 def test_a_lost_memory_forgets_messages_for_copies_too(at: Desk):

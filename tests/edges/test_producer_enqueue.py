@@ -79,9 +79,7 @@ def test_what_a_dead_submit_left_is_written_again(settings: Settings, ledger: Le
     facts = {"account": settings.account_name, "store": "file:///x", "rows_digest": "dead"}
     half = ledger.batches.create("night", facts=facts, now=1.0)
     assert half is not None
-    ledger.batches.add(
-        half.id, [SpecText.of(Spec(id="stray", line=1, version="v", input={"p": 1}))], max_tries=1, now=1.0
-    )
+    ledger.batches.add(half.id, [SpecText.of(Spec(id="stray", line=1, version="v", input={"p": 1}))], max_tries=1)
 
     batch = submit_batch(small_rows(2), batch="night", settings=settings).status()
 

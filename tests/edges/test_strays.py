@@ -1,6 +1,8 @@
-"""Orphans, against the stand-in provider: adopted where a job still waits, else cancelled and counted."""
+"""Creates that nobody heard of, against the stand-in provider: what was lost is looked up, what is too much ended."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 
@@ -16,7 +18,7 @@ from worker.planning import NOTHING
 from worker.services import Services, open_services
 from worker.strays import Strays
 from worker.sweeper import CALM_SECONDS, Sweeper
-from worker.tender import BUSY_SECONDS, Tender
+from worker.tender import BUSY_SECONDS, LOOK_UP, Tender
 from worker.tender import CALM_SECONDS as TENDER_CALM_SECONDS
 
 SPECS = [{"id": f"r{number}", "prompt": "the same", "seed": 5, "width": 128, "height": 128} for number in (1, 2)]
@@ -197,3 +199,54 @@ def test_a_few_that_the_list_does_not_show_are_looked_at_before_it_has_settled(d
     Sweeper(desk.services).run()
 
     assert (State.RUNNING, 1) == (desk.job().state, desk.sandbox.stats()["gets"])
+
+
+PAGE_AND_MORE = 120  # predictions: the list has a hundred on a page
+
+
+def lose_replies(desk: Desk, *, accepted: int) -> None:
+    """Two creates by a process that did not live to hear the answer, on top of many others; both are due."""
+    other = replace(desk.job(), input={**desk.job().input, "prompt": "another"})
+    for _ in range(PAGE_AND_MORE):
+        desk.create(other)
+    jobs = [desk.claim(number, ago_seconds=120.0) for number in (1, 2)]
+    for job in jobs[:accepted]:
+        desk.create(job)
+
+
+def test_a_look_up_reads_on_until_all_are_found(desk: Desk):
+    """They stand on the first page, and what is older is nobody's business."""
+    lose_replies(desk, accepted=2)
+
+    assert (2, 1) == (Tender(desk.services).look_up(), desk.sandbox.stats()["lists"])
+    assert [State.RUNNING] * 2 == [desk.job(number).state for number in (1, 2)]
+    assert desk.job(1).prediction_id != desk.job(2).prediction_id
+
+
+def test_absence_is_proven_by_the_whole_list(desk: Desk):
+    """One of the twins is not there: every page is read before its create is sent again."""
+    lose_replies(desk, accepted=1)
+
+    assert (2, 2) == (Tender(desk.services).look_up(), desk.sandbox.stats()["lists"])
+    assert {State.RUNNING, State.QUEUED} == {desk.job(number).state for number in (1, 2)}
+
+
+def test_one_process_looks_up_at_a_time(desk: Desk):
+    """Workers that start together would each read the whole list."""
+    lose_replies(desk, accepted=2)
+    broker, tender = desk.services.broker, Tender(desk.services)
+    taken = broker.lease(LOOK_UP, seconds=60)
+    meanwhile = tender.look_up(), desk.sandbox.stats()["lists"]
+    broker.release(LOOK_UP)
+
+    assert (True, (0, 0), 2) == (taken, meanwhile, tender.look_up())
+    assert broker.lease(LOOK_UP, seconds=60)  # given back
+
+
+def test_a_look_up_that_fails_gives_its_turn_back(desk: Desk):
+    """The next round tries again, at whichever process it is."""
+    lose_replies(desk, accepted=2)
+    desk.sandbox.faults([{"on": "list", "kind": "status", "status": 503, "count": 1}])
+    tender = Tender(desk.services)
+
+    assert (0, 2) == (tender.look_up(), tender.look_up())

@@ -35,6 +35,7 @@ class SimulatedBroker:
         self._weather = weather
         self.queues: dict[str, list[Message]] = {name: [] for name in IN_ORDER}
         self.has_memory = False
+        self._leases: dict[str, float] = {}
 
     def send(self, task: str, groups: Sequence[Sequence[int]]) -> None:
         """Pipelined; what was sent before Redis went away stays sent."""
@@ -63,6 +64,19 @@ class SimulatedBroker:
         """Messages may have been lost."""
         self.call("doubt")
         self.has_memory = False
+
+    def lease(self, name: str, *, seconds: float, renew: bool = False) -> bool:
+        """For so long, if nobody else has it."""
+        self.call("lease")
+        if not renew and self._leases.get(name, 0.0) > self._world.now:
+            return False
+        self._leases[name] = self._world.now + seconds
+        return True
+
+    def release(self, name: str) -> None:
+        """Done."""
+        self.call("release")
+        self._leases.pop(name, None)
 
     def call(self, label: str) -> None:
         """Every use of Redis begins here."""
@@ -105,6 +119,7 @@ class SimulatedBroker:
         for queue in self.queues.values():
             queue.clear()
         self.has_memory = False
+        self._leases.clear()
 
 
 class SimulatedLimiter:

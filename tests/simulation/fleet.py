@@ -79,7 +79,7 @@ class Fleet:
         facts = {"account": self.settings.account_name, "store": "file:///simulated", "rows_digest": key}
         batch = batches.create(key, facts=facts, now=now)
         if batch is not None:
-            batches.add(batch.id, [SpecText.of(spec) for spec in specs], max_tries=self.settings.max_tries, now=now)
+            batches.add(batch.id, [SpecText.of(spec) for spec in specs], max_tries=self.settings.max_tries)
             batches.open(batch.id, now=now)
 
     def start_worker(self) -> None:
