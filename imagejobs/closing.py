@@ -26,11 +26,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
-from imagejobs.batchfiles import write_files
+from imagejobs.batchfiles import Make, make_files, write_files
 from imagejobs.edges.store import Store
 from imagejobs.errors import Permanent, Refused, Transient
 from imagejobs.job import Batch
@@ -45,12 +45,6 @@ _PUT_OFF_SECONDS = (5.0, 600.0)  # the first and the longest wait for a store th
 log = structlog.get_logger("imagejobs.closing")
 
 
-class WriteFiles(Protocol):
-    """Writes a batch's files into the store, as `write_files` does; returns how many images the manifest has."""
-
-    def __call__(self, ledger: Ledger, store: Store, batch: Batch, *, patience: Patience) -> int: ...
-
-
 def close(
     ledger: Ledger,
     store: Store,
@@ -59,7 +53,7 @@ def close(
     now: float,
     lease_seconds: float,
     patience: Patience = PATIENT,
-    write: WriteFiles = write_files,
+    make: Make = make_files,
 ) -> bool:
     """Write the files of a batch whose every job is final, and close it. True when it is closed.
 
@@ -69,7 +63,7 @@ def close(
     if not ledger.batches.start_closing(batch.id, now=now, lease_until=now + lease_seconds):
         return False
     try:
-        return _close(ledger, store, batch.key, now=now, patience=patience, write=write)
+        return _close(ledger, store, batch.key, now=now, patience=patience, make=make)
     except (Refused, Permanent) as error:
         ledger.batches.pause(batch.id, kind="storage", reason=str(error), now=now)
         _put_off(ledger, batch, error, now=now)
@@ -89,10 +83,10 @@ def reopened(ledger: Ledger, store: Store, batch: Batch, *, now: float, patience
         yield
     finally:
         if _fresh(ledger, batch.key).live:
-            _close(ledger, store, batch.key, now=now, patience=patience, write=write_files)
+            _close(ledger, store, batch.key, now=now, patience=patience, make=make_files)
 
 
-def _close(ledger: Ledger, store: Store, key: str, *, now: float, patience: Patience, write: WriteFiles) -> bool:
+def _close(ledger: Ledger, store: Store, key: str, *, now: float, patience: Patience, make: Make) -> bool:
     """Until the store holds what the ledger says: files and marker, or no marker where jobs are live."""
     while True:
         batch = _fresh(ledger, key)
@@ -101,7 +95,7 @@ def _close(ledger: Ledger, store: Store, key: str, *, now: float, patience: Pati
             if _fresh(ledger, key).live:
                 return False
             continue
-        images = write(ledger, store, batch, patience=patience)
+        images = write_files(ledger, store, batch, patience=patience, make=make)
         again = _fresh(ledger, key)
         if again.live or again.generation != batch.generation:
             continue

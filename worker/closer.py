@@ -1,10 +1,10 @@
-"""The files of a batch, written by a process of their own: `python -m worker.closer BATCH`.
+"""The files of a batch, made by a process of their own: `python -m worker.closer BATCH FOLDER`.
 
-What writing Parquet takes, a hundred megabytes and more, a worker would keep for the rest of its life. The process is
-the worker's: what befalls it is a closing that is put off, and it ends with the worker, however that ends. Otherwise
-one that outlived a killed worker could write over the files of a later closing, and nobody would write those again.
+What writing Parquet takes, a hundred megabytes and more, a worker would keep for the rest of its life. The process only
+reads the ledger and writes below a folder; what it made, the worker puts into the store. Whatever befalls it is a
+closing that is put off, and it ends with the worker, however that ends.
 
-Ledger and store it opens anew, by the worker's own environment; its report is one JSON object on standard output.
+The ledger's address it has from its environment; its report is one JSON object on standard output.
 """
 
 from __future__ import annotations
@@ -14,42 +14,46 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from contextlib import redirect_stdout
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from imagejobs.edges.store import Store
-from imagejobs.errors import BadSetting, Cause, Permanent, Refused, Transient
+from imagejobs.batchfiles import Made, make_files
+from imagejobs.errors import BadSetting, Cause, Transient
 from imagejobs.job import Batch
-from imagejobs.ledger import Ledger
-from imagejobs.patience import Patience
+from imagejobs.ledger import LEDGER_ERRORS, Ledger
 from imagejobs.tied import tied
 
-_NOT_NEEDED = ("REPLICATE_API_TOKEN", "IMAGEJOBS_WEBHOOK_SECRET")
-_SORTS = {kind.__name__: kind for kind in (Refused, Permanent, Transient)}
+LEDGER = "DATABASE_URL"
+_NOT_NEEDED = (
+    *("REPLICATE_API_TOKEN", "IMAGEJOBS_WEBHOOK_SECRET", "REDIS_URL"),
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+)
 _PATH = ["-P"] if sys.flags.safe_path else []
 
 
-def write_apart(ledger: Ledger, store: Store, batch: Batch, *, patience: Patience) -> int:  # noqa: ARG001 - its own
-    """As `write_files`, with the same errors; Transient also when the process ends without a word."""
+def make_apart(ledger: Ledger, batch: Batch, folder: Path) -> Made:
+    """As `make_files`. Raises Transient for whatever goes wrong, also when the process ends without a word."""
     environ = {name: value for name, value in os.environ.items() if name not in _NOT_NEEDED}
     done = subprocess.run(
-        tied([sys.executable, *_PATH, "-m", "worker.closer", batch.key], death_signal=signal.SIGKILL),
-        env=environ,
+        tied([sys.executable, *_PATH, "-m", "worker.closer", batch.key, str(folder)], death_signal=signal.SIGKILL),
+        env={**environ, LEDGER: ledger.database.engine.url.render_as_string(hide_password=False)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is for the worker to hear
         check=False,
     )
-    return _images(done)
+    return _made(done)
 
 
-def _images(done: subprocess.CompletedProcess[bytes]) -> int:
+def _made(done: subprocess.CompletedProcess[bytes]) -> Made:
     if done.returncode:
-        raise Transient(f"the process that wrote the files ended: {_ending(done.returncode)}", cause=Cause.STORAGE)
+        raise Transient(f"the process that made the files ended: {_ending(done.returncode)}", cause=Cause.STORAGE)
     report = json.loads(done.stdout)
     if "error" in report:
-        raise _SORTS[report["error"]](report["text"], cause=Cause(report["cause"]))
-    return int(report["images"])
+        raise Transient(report["error"], cause=Cause.STORAGE)
+    return Made(**report)
 
 
 def _ending(code: int) -> str:
@@ -57,33 +61,24 @@ def _ending(code: int) -> str:
 
 
 def main() -> None:
-    """Write the files, and report."""
-    print(json.dumps(_report(sys.argv[1], os.environ)))  # noqa: T201 - to the worker
+    """Make the files, and report. Whatever else is printed meanwhile goes where the log goes."""
+    # pyarrow imports them where they are installed: 0.4 s of processor time for what no table of ours needs.
+    for name in ("numpy", "pandas"):
+        sys.modules[name] = None  # type: ignore[assignment] # its import fails, as if it were not there
+    with redirect_stdout(sys.stderr):
+        report = _report(os.environ[LEDGER], *sys.argv[1:])
+    print(json.dumps(report))  # noqa: T201 - to the worker
 
 
-def _report(key: str, environ: Mapping[str, str]) -> dict[str, Any]:
+def _report(url: str, key: str, folder: str) -> dict[str, Any]:
     try:
-        return {"images": _write(key, environ)}
-    except (Refused, Permanent, Transient) as error:
-        return {"error": type(error).__name__, "text": str(error), "cause": error.cause}
-
-
-def _write(key: str, environ: Mapping[str, str]) -> int:
-    """Raises what the store raises; Transient for a ledger that is away, and for want of room on the disk."""
-    from imagejobs.batchfiles import write_files
-    from imagejobs.edges.bucket import open_store
-    from imagejobs.ledger import LEDGER_ERRORS
-    from imagejobs.settings import Settings
-
-    try:
-        settings = Settings.read(environ)
-        with Ledger(settings.database) as ledger:
+        with Ledger(url) as ledger:
             batch = ledger.batches.get(key)
             if batch is None:
                 raise LookupError(f"the ledger has no batch {key}")  # opened batches are never deleted
-            return write_files(ledger, open_store(settings.store_url), batch, patience=Patience())
+            return asdict(make_files(ledger, batch, Path(folder)))
     except (*LEDGER_ERRORS, BadSetting, OSError) as error:
-        raise Transient(str(error), cause=Cause.STORAGE) from None
+        return {"error": str(error)}
 
 
 if __name__ == "__main__":

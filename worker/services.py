@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from imagejobs.batchfiles import write_files
+from imagejobs.batchfiles import Make, make_files
 from imagejobs.clock import Clock, SystemClock
-from imagejobs.closing import WriteFiles
 from imagejobs.dispatch import Dispatch
 from imagejobs.edges.allowances import Overheard
 from imagejobs.edges.bucket import open_store
@@ -27,7 +26,7 @@ from imagejobs.moves import Look, Move
 from imagejobs.queues import Broker
 from imagejobs.settings import Settings
 from worker.backoff import Dice
-from worker.closer import write_apart
+from worker.closer import make_apart
 from worker.outcomes import Outcome
 from worker.settle import Pause, Policy, settle
 from worker.stages.record import Record
@@ -62,7 +61,7 @@ class Services:
     creating: Executor
     copying: Executor
     looking: Executor
-    write_files: WriteFiles = write_files
+    make_files: Make = make_files
 
     @property
     def account(self) -> str:
@@ -155,7 +154,7 @@ def open_services(settings: Settings) -> Services:
         creating=ThreadPoolExecutor(settings.threads, "create"),
         copying=ThreadPoolExecutor(settings.threads, "copy"),
         looking=ThreadPoolExecutor(LOOKS_AT_ONCE, "look"),
-        write_files=write_apart,
+        make_files=make_apart,
     )
 
 

@@ -168,7 +168,7 @@ class Tender:
                 now=now,
                 lease_seconds=lease_seconds,
                 patience=Patience(services.clock.sleep),
-                write=services.write_files,
+                make=services.make_files,
             ):
                 log.info("batch_closed", batch=batch.key, images=batch.images, total=batch.total)
                 closed += 1

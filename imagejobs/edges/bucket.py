@@ -14,6 +14,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import unquote, urlsplit
@@ -115,6 +116,9 @@ class BucketStore:
 
     def put_file(self, key: str, path: Path, content_type: str) -> str:
         """In parts when it is long; a part that fails takes all of them away again."""
+        if path.stat().st_size <= PART_BYTES:
+            data = path.read_bytes()
+            return self.put(key, data, content_type=content_type, sha256=sha256(data).hexdigest())
         transfer = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, use_threads=False)
         with self._sorting_errors(key), path.open("rb") as file:
             extra = {"ContentType": content_type}

@@ -1,4 +1,4 @@
-"""The process that writes a batch's files dies, or its worker does: the closing is done again, and nobody is left."""
+"""The process that makes a batch's files dies, or its worker does: the closing is done again, and nobody is left."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.system.fleet import Fleet, rows
 
 
 def the_closer_of(pid: int) -> int | None:
-    """The process that writes the files for this worker, stopped; none while there is none."""
+    """The process that makes the files for this worker, stopped; none while there is none."""
     for thread in Path(f"/proc/{pid}/task").iterdir():
         for child in (thread / "children").read_text().split():
             command = Path(f"/proc/{child}/cmdline").read_bytes()
@@ -33,7 +33,7 @@ def is_gone(pid: int) -> bool:
 
 
 def stopped_in_its_midst(fleet: Fleet) -> int:
-    """Work until the files are being written, and stop that there."""
+    """Work until the files are being made, and stop that there."""
     (worker,) = fleet.start(1)
     fleet.submit(rows(matrix.jobs()))
     return eventually(
@@ -41,7 +41,7 @@ def stopped_in_its_midst(fleet: Fleet) -> int:
         timeout_seconds=60 + matrix.jobs(),
         every_seconds=0.005,
         ignoring=(FileNotFoundError,),
-        what="the process that writes the files",
+        what="the process that makes the files",
     )
 
 
@@ -58,17 +58,17 @@ def test_the_process_that_writes_the_files_is_killed(fleet: Fleet) -> None:
     batch = matrix.finished(fleet)
 
     (put_off,) = fleet.events("closing_put_off")
-    assert "the process that wrote the files ended: killed by SIGKILL" == put_off["error"]
-    matrix.proven(fleet, batch, fault="kill -9 of the process that writes a batch's files", injected=1)
+    assert "the process that made the files ended: killed by SIGKILL" == put_off["error"]
+    matrix.proven(fleet, batch, fault="kill -9 of the process that makes a batch's files", injected=1)
 
 
 def test_the_worker_whose_process_writes_the_files_is_killed(fleet: Fleet) -> None:
     """kill -9 of the worker: what it started does not outlive it, even stopped, and another worker closes the batch."""
     closer = stopped_in_its_midst(fleet)
     fleet.kill(fleet.workers[0])
-    eventually(lambda: is_gone(closer), what="the end of the process that writes the files")
+    eventually(lambda: is_gone(closer), what="the end of the process that makes the files")
     assert is_at_its_end(fleet.batch())
     fleet.start(1)
     batch = matrix.finished(fleet)
 
-    matrix.proven(fleet, batch, fault="kill -9 of a worker whose batch's files are being written", injected=1)
+    matrix.proven(fleet, batch, fault="kill -9 of a worker whose batch's files are being made", injected=1)
