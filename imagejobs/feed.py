@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
-AHEAD_SECONDS = 1.5  # how much of the allowance is sent for ahead: it bridges a feed turn, and newcomers wait no longer
+AHEAD_SECONDS = 1.0  # how much of the allowance is sent for ahead: it bridges a feed turn, and newcomers wait no longer
 SLOW_AHEAD_SECONDS = 2.5  # the same for one job, where an allowance of a few a minute would be missed between two turns
 MOST_AHEAD = 500  # without a limit: what a few workers claim between two turns
 MESSAGE_SECONDS = 0.15  # of the allowance in one message: its jobs are claimed, and lost with a process, together

@@ -9,7 +9,7 @@ from imagejobs.feed import MOST_AHEAD, MOST_IN_MESSAGE, places_ahead, specs_per_
 
 @pytest.mark.parametrize(
     ("creates_per_minute", "booked_seconds", "places"),
-    [(600, 0.0, 15), (600, 1.0, 5), (600, 1.5, 1), (600, 2.5, 0), (6000, 0.5, 100), (6, 0.0, 1), (6, 2.0, 1)],
+    [(600, 0.0, 10), (600, 0.5, 5), (600, 1.0, 1), (600, 2.5, 0), (6000, 0.5, 50), (6, 0.0, 1), (6, 2.0, 1)],
 )
 def test_what_is_booked_is_not_sent_for_again(creates_per_minute, booked_seconds, places):
     """A job whose place is beyond what is claimed ahead would only come back."""
