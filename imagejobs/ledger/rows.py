@@ -13,6 +13,7 @@ from imagejobs.ledger.tables import END_IT, attempts, batches, in_flight, jobs
 from imagejobs.states import State
 
 MOST_PARAMETERS = 5000  # values bound in one statement: SQLite stops at 32766, PostgreSQL at 65535
+KEPT_PARAMETERS = 256  # the same, of a statement that connections keep prepared: SQLite needs some 130 bytes for each
 
 One = TypeVar("One")
 
@@ -20,6 +21,21 @@ One = TypeVar("One")
 def parts(values: Sequence[One], size: int = MOST_PARAMETERS) -> Iterator[Sequence[One]]:
     """The values in order, in parts that one statement can take."""
     return (values[start : start + size] for start in range(0, len(values), size))
+
+
+def alike(values: Sequence[One]) -> Iterator[list[One]]:
+    """The values in parts of few lengths, for statements that are run all day long."""
+    return (padded(part) for part in parts(values, KEPT_PARAMETERS))
+
+
+def padded(values: Sequence[One]) -> list[One]:
+    """The values for an `IN`, the last one again and again up to a power of two.
+
+    Each length is a statement of its own, and each connection to SQLite keeps the last 128 that it prepared.
+    """
+    found = list(values)
+    missing = (1 << (len(found) - 1).bit_length()) - len(found)
+    return found + found[-1:] * missing
 
 
 def job_query() -> Select[Any]:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from imagejobs.job import Job
 from imagejobs.ledger.engine import Database
-from imagejobs.ledger.rows import job_of, job_query, parts
+from imagejobs.ledger.rows import alike, job_of, job_query
 from imagejobs.ledger.tables import ABSENT, attempts, batches, jobs, orphans
 from imagejobs.states import State
 
@@ -74,7 +74,7 @@ class Strays:
         """Which of these predictions are orphans that were counted."""
         found: set[str] = set()
         with self._database.read() as connection:
-            for ids in parts(prediction_ids):
+            for ids in alike(prediction_ids):
                 mine = select(orphans.c.prediction_id).where(orphans.c.prediction_id.in_(ids))
                 found.update(connection.execute(mine).scalars())
         return found

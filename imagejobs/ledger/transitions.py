@@ -20,7 +20,7 @@ from imagejobs.job import Image, Job
 from imagejobs.ledger.counters import count_claims, count_moves
 from imagejobs.ledger.engine import Database
 from imagejobs.ledger.grouping import GroupCommit
-from imagejobs.ledger.rows import job_of, job_query, parts
+from imagejobs.ledger.rows import alike, job_of, job_query, padded
 from imagejobs.ledger.tables import attempts, batches, images, jobs
 from imagejobs.moves import Look, Move, withdrawn
 from imagejobs.states import FINAL, State
@@ -41,7 +41,7 @@ class Transitions:
         From this commit on, a lost process leaves an unknown outcome, looked up once `resolve_at` has passed.
         Jobs of a paused batch stay queued, but for the one that was chosen as its probe.
         """
-        wanted = {"ids": list(job_ids), "account": account, "resolve_at": resolve_at}
+        wanted = {"ids": padded(job_ids), "account": account, "resolve_at": resolve_at}
         with self._database.write() as connection:
             claimed = connection.execute(_CLAIM, wanted).all()
             if not claimed:
@@ -53,7 +53,7 @@ class Transitions:
 
     def claim_copies(self, job_ids: Sequence[int], *, account: str, lease_until: float) -> list[Job]:
         """Take copies in hand: those of `job_ids` in `storing` that a message was sent for. No transition."""
-        wanted = {"ids": list(job_ids), "account": account, "lease_until": lease_until}
+        wanted = {"ids": padded(job_ids), "account": account, "lease_until": lease_until}
         with self._database.write() as connection:
             return _load(connection, [job.id for job in connection.execute(_LEASE, wanted)])
 
@@ -94,7 +94,7 @@ class Transitions:
 def _load(connection: Connection, ids: Sequence[int]) -> list[Job]:
     if not ids:
         return []
-    return [job_of(row) for row in connection.execute(_JOBS, {"ids": list(ids)})]
+    return [job_of(row) for row in connection.execute(_JOBS, {"ids": padded(ids)})]
 
 
 _JOBS = job_query().where(jobs.c.id.in_(bindparam("ids", expanding=True))).order_by(jobs.c.id)
@@ -182,16 +182,16 @@ _KNOWN = select(attempts.c.prediction_id).where(attempts.c.prediction_id.in_(bin
 
 def _survey(connection: Connection, moves: Sequence[Move | Look]) -> _Ground:
     ground = _Ground()
-    for ids in parts(sorted({move.job_id for move in moves})):
-        for row in connection.execute(_STANDING, {"ids": list(ids)}):
+    for ids in alike(sorted({move.job_id for move in moves})):
+        for row in connection.execute(_STANDING, {"ids": ids}):
             ground.standing[row.id] = (row.state, row.attempt)
             ground.batch_of[row.id] = row.batch_id
             ground.tries_left[row.id] = row.tries_left
             if row.cancel_requested:
                 ground.unwanted.add(row.id)
     new = [move.record["prediction_id"] for move in moves if isinstance(move, Move) and "prediction_id" in move.record]
-    for ids in parts(new):
-        ground.known_predictions.update(connection.execute(_KNOWN, {"ids": list(ids)}).scalars())
+    for ids in alike(new):
+        ground.known_predictions.update(connection.execute(_KNOWN, {"ids": ids}).scalars())
     return ground
 
 
@@ -271,7 +271,7 @@ def _replace_images(connection: Connection, moves: Sequence[Move]) -> Counter[in
     """Write the images that moves brought, in place of those of an earlier attempt. Returns how many went, by job."""
     brought = [move for move in moves if move.images]
     gone: Counter[int] = Counter()
-    for ids in parts([move.job_id for move in brought]):
+    for ids in alike([move.job_id for move in brought]):
         old = delete(images).where(images.c.job_id.in_(ids)).returning(images.c.job_id)
         gone.update(connection.execute(old).scalars())
     _execute_many(connection, insert(images), [_image_row(move, image) for move in brought for image in move.images])

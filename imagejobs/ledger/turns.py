@@ -23,6 +23,7 @@ from sqlalchemy import (
 from imagejobs import breaker
 from imagejobs.feed import Contender, interleave, level, share
 from imagejobs.ledger.engine import Database
+from imagejobs.ledger.rows import alike, padded
 from imagejobs.ledger.tables import AT_ONCE, HINTED, WAITING, attempts, batches, in_flight, jobs
 from imagejobs.states import State
 
@@ -86,14 +87,14 @@ class Turns:
         if not job_ids:
             return
         with self._database.write() as connection:
-            _unhint(connection, _UNCLAIMED, due_at=due_at, ids=list(job_ids))
+            _unhint(connection, _UNCLAIMED, due_at=due_at, ids=padded(job_ids))
 
     def give_back_copies(self, job_ids: Sequence[int], *, now: float) -> None:
         """No message was sent for these copies: the next turn sends one."""
         if not job_ids:
             return
         with self._database.write() as connection:
-            _unhint(connection, _UNSENT_COPIES, due_at=now, ids=list(job_ids))
+            _unhint(connection, _UNSENT_COPIES, due_at=now, ids=padded(job_ids))
 
     def forget_overdue(self, *, now: float) -> int:
         """Messages that nobody acted upon in time are taken for lost: their jobs are the next to have a turn."""
@@ -168,8 +169,8 @@ def runnable(connection: Connection, account: str, now: float) -> list[Contender
 def _hint(connection: Connection, chosen: Select[Any], which: Mapping[str, Any], resend_at: float) -> list[int]:
     """Mark the chosen jobs as sent for, and return them in the order they were chosen in."""
     ids = list(connection.execute(chosen, which).scalars())
-    if ids:
-        connection.execute(_HINT, {"ids": ids, "next_due": resend_at})
+    for some in alike(ids):
+        connection.execute(_HINT, {"ids": some, "next_due": resend_at})
     return ids
 
 

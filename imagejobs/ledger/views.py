@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Select, and_, bindparam, case, delete, fun
 
 from imagejobs.job import Flight, Job
 from imagejobs.ledger.engine import Database
-from imagejobs.ledger.rows import expiries, flight_of, flight_query, job_of, job_query, parts
+from imagejobs.ledger.rows import alike, expiries, flight_of, flight_query, job_of, job_query
 from imagejobs.ledger.tables import attempts, batches, images, in_flight, jobs, orphans, schemas
 from imagejobs.states import State
 
@@ -55,7 +55,7 @@ class Views:
 
     def jobs(self, job_ids: Sequence[int]) -> list[Job]:
         """These jobs as they stand now, in order of id."""
-        return [job for ids in parts(sorted(job_ids)) for job in self._jobs(_NAMED, ids=list(ids))]
+        return [job for ids in alike(sorted(job_ids)) for job in self._jobs(_NAMED, ids=ids)]
 
     def _jobs(self, query: Select[Any], **which: Any) -> list[Job]:
         with self._database.read() as connection:
@@ -65,9 +65,9 @@ class Views:
         """Which of these predictions belong to an attempt of ours, or are known to belong to none."""
         found: set[str] = set()
         with self._database.read() as connection:
-            for ids in parts(prediction_ids):
+            for ids in alike(prediction_ids):
                 for query in _KNOWN:
-                    found.update(connection.execute(query, {"ids": list(ids)}).scalars())
+                    found.update(connection.execute(query, {"ids": ids}).scalars())
         return found
 
     def backlog_expiry(self, account: str, *, leave_out: int) -> float | None:
