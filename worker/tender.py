@@ -16,6 +16,7 @@ from imagejobs.ledger import LEDGER_ERRORS
 from imagejobs.patience import Patience
 from imagejobs.queues import BROKER_ERRORS
 from imagejobs.states import State
+from worker import memory
 from worker.abreast import Decided
 from worker.lookup import BEFORE_SECONDS, resolve
 from worker.outcomes import Absent, Accepted, GiveUp, Outcome
@@ -172,4 +173,6 @@ class Tender:
             ):
                 log.info("batch_closed", batch=batch.key, images=batch.images, total=batch.total)
                 closed += 1
+        if closed:
+            memory.give_back()
         return closed
