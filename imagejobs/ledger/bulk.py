@@ -1,11 +1,18 @@
-"""Many new rows at once, by each database's quickest way: a statement run many times on SQLite, COPY on PostgreSQL."""
+"""Many rows at once, by each database's quickest way.
+
+New ones by a statement run many times on SQLite, by COPY on PostgreSQL; those that are there by one value with all ids.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection, Table, TextClause, text
+
+_SQLITE_AMONG = text("jobs.id IN (SELECT value FROM json_each(:ids))")
+_POSTGRES_AMONG = text("jobs.id = ANY(:ids)")
 
 
 def insert_rows(connection: Connection, table: Table, names: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
@@ -18,3 +25,14 @@ def insert_rows(connection: Connection, table: Table, names: Sequence[str], rows
     from imagejobs.ledger.postgres import copy_in
 
     copy_in(connection, f"COPY {columns} FROM STDIN", rows)
+
+
+def among(connection: Connection, ids: Sequence[int]) -> TextClause:
+    """The jobs of these ids.
+
+    A parameter for each would make another statement of every number of ids: writing and parsing it takes as long as
+    what it does.
+    """
+    if connection.dialect.name == "sqlite":
+        return _SQLITE_AMONG.bindparams(ids=json.dumps(list(ids)))
+    return _POSTGRES_AMONG.bindparams(ids=list(ids))

@@ -29,6 +29,7 @@ from sqlalchemy import (
 
 from imagejobs.errors import Cause
 from imagejobs.job import FailureGroup, Selection
+from imagejobs.ledger.bulk import among
 from imagejobs.ledger.engine import Database
 from imagejobs.ledger.rows import parts
 from imagejobs.ledger.tables import AT_ONCE, END_IT, IN_FLIGHT, NOT_AGAIN, attempts, batches, jobs
@@ -55,7 +56,7 @@ class Steering:
         canceled = 0
         for ids in parts(self._ids(_among(batch_id, IS_WAITING, IS_HINTED)), CHUNK):
             with self._database.write() as connection:
-                still = [row.id for row in _lock(connection, queued.where(jobs.c.id.in_(list(ids))))]
+                still = [row.id for row in _lock(connection, queued.where(among(connection, ids)))]
                 _cancel(connection, batch_id, still, now=now)
             canceled += len(still)
         return canceled + self._cancel_rest(batch_id, now=now)
@@ -70,7 +71,7 @@ class Steering:
             _cancel(connection, batch_id, back, now=now)
             flying = [row.id for row in found if row.state != State.QUEUED]
             for ids in parts(flying):
-                unmarked = jobs.c.id.in_(ids), jobs.c.cancel_requested == 0
+                unmarked = among(connection, ids), jobs.c.cancel_requested == 0
                 connection.execute(update(jobs).where(*unmarked).values(cancel_requested=NOT_AGAIN))
             return len(back)
 
@@ -82,7 +83,7 @@ class Steering:
         with self._database.write() as connection:
             found = [row.id for row in _lock(connection, flying)]
             for ids in parts(found):
-                connection.execute(update(jobs).where(jobs.c.id.in_(ids)).values(cancel_requested=END_IT))
+                connection.execute(update(jobs).where(among(connection, ids)).values(cancel_requested=END_IT))
             return len(found)
 
     def groups(self, batch_id: int, selection: Selection, *, now: float) -> list[FailureGroup]:
@@ -115,10 +116,12 @@ class Steering:
             chosen = _selected(select(*jobs.c["id", "cause"], is_free), batch_id, replace(selection, states=(source,)))
             for ids in parts(self._ids(chosen.with_only_columns(jobs.c.id).order_by(jobs.c.id)), CHUNK):
                 with self._database.write() as connection:
-                    found = _lock(connection, chosen.where(jobs.c.id.in_(list(ids))))
-                    free = [row.id for row in found if row.is_free]
-                    paid = [row.id for row in found if not row.is_free]
-                    unsure = [row.id for row in found if not row.is_free and row.cause == Cause.UNKNOWN_OUTCOME]
+                    found = _lock(connection, chosen.where(among(connection, ids)))
+                    free = [job_id for job_id, _, is_free in found if is_free]
+                    paid = [job_id for job_id, _, is_free in found if not is_free]
+                    unsure = [
+                        job_id for job_id, cause, is_free in found if not is_free and cause == Cause.UNKNOWN_OUTCOME
+                    ]
                     risky = _note_risk(connection, unsure)
                     tries = {"max_tries": max_tries, "risky": risky}
                     _requeue(connection, batch_id, source, free=free, paid=paid, now=now, **tries)
@@ -131,8 +134,11 @@ class Steering:
 
     def _ids(self, chosen: Select[Any] | CompoundSelect[Any]) -> array[int]:
         """Eight bytes each, and no more than a page of them on the way: there may be a million."""
+        ids = array("q")
         with self._database.read() as connection:
-            return array("q", connection.execute(chosen.execution_options(yield_per=CHUNK)).scalars())
+            for some in connection.execute(chosen.execution_options(yield_per=CHUNK)).partitions():
+                ids.extend(row[0] for row in some)
+        return ids
 
 
 # With every chunk, not only at first: a closer that began in between must find a generation that is not its own.
@@ -168,7 +174,7 @@ def _cancel(connection: Connection, batch_id: int, ids: Sequence[int], *, now: f
     """Cancel these, which are queued and locked."""
     for some in parts(ids):
         values = {"state": State.CANCELED.value, "finished_at": now, "hinted": 0}
-        connection.execute(update(jobs).where(jobs.c.id.in_(some)).values(**values))
+        connection.execute(update(jobs).where(among(connection, some)).values(**values))
     if ids:
         change = {State.QUEUED: -len(ids), State.CANCELED: len(ids)}
         _count(connection, batch_id, change, last_moved_at=now)
@@ -188,7 +194,7 @@ def _requeue(
     for ids, state, tries, due_at in ((free, State.STORING, 1, now), (paid, State.QUEUED, max_tries, AT_ONCE)):
         values = {**_AFRESH, "state": state.value, "tries_left": tries, "due_at": due_at}
         if ids:
-            connection.execute(update(jobs).where(jobs.c.id.in_(ids)).values(**values))
+            connection.execute(update(jobs).where(among(connection, ids)).values(**values))
     change = {source: -len(free) - len(paid), State.STORING: len(free), State.QUEUED: len(paid)}
     doubles = batches.c.possible_double_payments + risky
     _count(connection, batch_id, change, **_REOPENED, last_moved_at=now, possible_double_payments=doubles)
