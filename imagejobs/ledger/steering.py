@@ -52,7 +52,7 @@ class Steering:
 
         What is in flight goes on, but is not paid for again: if it comes back to the queue, it is canceled there.
         """
-        queued = select(jobs.c.id).where(jobs.c.batch_id == batch_id, text("jobs.state = 'queued'"))
+        queued = select(jobs.c.id).where(_is_of(batch_id), text("jobs.state = 'queued'"))
         canceled = 0
         for ids in parts(self._ids(_among(batch_id, IS_WAITING, IS_HINTED)), CHUNK):
             with self._database.write() as connection:
@@ -78,7 +78,7 @@ class Steering:
     def ask_to_cancel(self, batch_id: int) -> int:
         """Mark what is in flight: the next sweep cancels it at the provider. Returns how many."""
         flying = select(jobs.c.id).where(
-            jobs.c.batch_id + 0 == batch_id, IS_FLYING, jobs.c.state.in_((State.SUBMITTING.value, State.RUNNING.value))
+            _is_of(batch_id), IS_FLYING, jobs.c.state.in_((State.SUBMITTING.value, State.RUNNING.value))
         )
         with self._database.write() as connection:
             found = [row.id for row in _lock(connection, flying)]
@@ -95,7 +95,11 @@ class Steering:
             func.min(jobs.c.id).label("sample"),
             func.sum(case((_copyable(now), 1), else_=0)).label("copyable"),
         )
-        found = _selected(select(*columns), batch_id, selection).group_by(jobs.c.cause, jobs.c.error_key).subquery()
+        found = (
+            _selected(select(*columns), jobs.c.batch_id == batch_id, selection)
+            .group_by(jobs.c.cause, jobs.c.error_key)
+            .subquery()
+        )
         sample = jobs.alias("samples")
         query = select(found, sample.c.row_id, sample.c.error).join(sample, sample.c.id == found.c.sample)
         with self._database.read() as connection:
@@ -113,19 +117,14 @@ class Steering:
         copied = generated = 0
         for source in selection.states:
             is_free = case((_copyable(now if shown_at is None else shown_at), 1), else_=0).label("is_free")
-            chosen = _selected(select(*jobs.c["id", "cause"], is_free), batch_id, replace(selection, states=(source,)))
-            for ids in parts(self._ids(chosen.with_only_columns(jobs.c.id).order_by(jobs.c.id)), CHUNK):
+            meant = replace(selection, states=(source,))
+            standing = _selected(select(*jobs.c["id", "cause"], is_free), _is_of(batch_id), meant)
+            chosen = _selected(select(jobs.c.id), jobs.c.batch_id == batch_id, meant)
+            for ids in parts(self._ids(chosen.order_by(jobs.c.id)), CHUNK):
                 with self._database.write() as connection:
-                    found = _lock(connection, chosen.where(among(connection, ids)))
-                    free = [job_id for job_id, _, is_free in found if is_free]
-                    paid = [job_id for job_id, _, is_free in found if not is_free]
-                    unsure = [
-                        job_id for job_id, cause, is_free in found if not is_free and cause == Cause.UNKNOWN_OUTCOME
-                    ]
-                    risky = _note_risk(connection, unsure)
-                    tries = {"max_tries": max_tries, "risky": risky}
-                    _requeue(connection, batch_id, source, free=free, paid=paid, now=now, **tries)
-                copied, generated = copied + len(free), generated + len(paid)
+                    found = _lock(connection, standing.where(among(connection, ids)))
+                    free, paid = _requeue(connection, batch_id, source, found, max_tries=max_tries, now=now)
+                copied, generated = copied + free, generated + paid
         return copied, generated
 
     def _reopen(self, batch_id: int, *, now: float) -> None:
@@ -155,14 +154,19 @@ _AFRESH: Mapping[str, Any] = {
 
 
 def _among(batch_id: int, *states: TextClause) -> CompoundSelect[Any]:
-    """The ids of the batch's jobs in these states, each read along the index on those.
-
-    + 0 hides the index on the batch's rows, along which SQLite would read all of them, the finished ones too.
-    """
-    hidden = jobs.c.batch_id + 0 == batch_id
-    mine = [jobs.c.batch_id == batch_id if one is IS_WAITING else hidden for one in states]
+    """The ids of the batch's jobs in these states, each read along the index on those."""
+    mine = [jobs.c.batch_id == batch_id if one is IS_WAITING else _is_of(batch_id) for one in states]
     chosen = (select(jobs.c.id).where(batch, one) for batch, one in zip(mine, states, strict=True))
     return union_all(*(one.correlate(None) for one in chosen))
+
+
+def _is_of(batch_id: int) -> ColumnElement[bool]:
+    """A job of the batch that is found by something else: its id, or its state.
+
+    + 0 hides the indexes that begin with the batch: SQLite would rather read all of it along one of those, the finished
+    jobs too, and once more for every chunk.
+    """
+    return jobs.c.batch_id + 0 == batch_id
 
 
 def _lock(connection: Connection, chosen: Select[Any]) -> Sequence[Row[Any]]:
@@ -181,23 +185,20 @@ def _cancel(connection: Connection, batch_id: int, ids: Sequence[int], *, now: f
 
 
 def _requeue(
-    connection: Connection,
-    batch_id: int,
-    source: State,
-    *,
-    free: Sequence[int],
-    paid: Sequence[int],
-    max_tries: int,
-    risky: int,
-    now: float,
-) -> None:
+    connection: Connection, batch_id: int, source: State, found: Sequence[Row[Any]], *, max_tries: int, now: float
+) -> tuple[int, int]:
+    """Queue these, which are locked: to be copied the free ones, to be generated the others. Returns how many each."""
+    free = [job_id for job_id, _, is_free in found if is_free]
+    paid = [job_id for job_id, _, is_free in found if not is_free]
+    unsure = [job_id for job_id, cause, is_free in found if not is_free and cause == Cause.UNKNOWN_OUTCOME]
+    doubles = batches.c.possible_double_payments + _note_risk(connection, unsure)
     for ids, state, tries, due_at in ((free, State.STORING, 1, now), (paid, State.QUEUED, max_tries, AT_ONCE)):
         values = {**_AFRESH, "state": state.value, "tries_left": tries, "due_at": due_at}
         if ids:
             connection.execute(update(jobs).where(among(connection, ids)).values(**values))
-    change = {source: -len(free) - len(paid), State.STORING: len(free), State.QUEUED: len(paid)}
-    doubles = batches.c.possible_double_payments + risky
+    change = {source: -len(found), State.STORING: len(free), State.QUEUED: len(paid)}
     _count(connection, batch_id, change, **_REOPENED, last_moved_at=now, possible_double_payments=doubles)
+    return len(free), len(paid)
 
 
 def _note_risk(connection: Connection, ids: Sequence[int]) -> int:
@@ -215,10 +216,10 @@ def _count(connection: Connection, batch_id: int, change: Mapping[State, int], *
     connection.execute(update(batches).where(batches.c.id == batch_id).values(**counts, **values))
 
 
-def _selected(query: Select[Any], batch_id: int, selection: Selection) -> Select[Any]:
+def _selected(query: Select[Any], is_mine: ColumnElement[bool], selection: Selection) -> Select[Any]:
     # The partial index on failed jobs serves only a query that names the state in its text.
     states = " OR ".join(f"jobs.state = '{state.value}'" for state in selection.states)
-    query = query.select_from(jobs.outerjoin(attempts, CURRENT)).where(text(f"({states})"), jobs.c.batch_id == batch_id)
+    query = query.select_from(jobs.outerjoin(attempts, CURRENT)).where(text(f"({states})"), is_mine)
     if selection.causes:
         query = query.where(jobs.c.cause.in_(selection.causes))
     if selection.ids:

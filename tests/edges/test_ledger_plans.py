@@ -211,6 +211,19 @@ def test_what_runs_all_night_reads_live_jobs_only(at: Desk):
     assert {} == missing
 
 
+def test_a_chunk_of_a_retry_or_a_cancel_reads_its_own_jobs_only(at: Desk):
+    """What is read once is the selection; a chunk that read the batch again would make a million jobs take for ever."""
+    if not at.ledger.database.is_sqlite:
+        pytest.skip("PostgreSQL knows how many there are, and of so few jobs reads all")
+    with statements(at.ledger) as seen:
+        _retry(at)
+        _cancel(at)
+    chunks = [plan for plan in plans(at.ledger, seen) if "json_each" in plan]
+
+    assert chunks
+    assert [] == [plan for plan in chunks if re.search(r"INDEX \w+ \(batch_id=", plan)]
+
+
 def test_a_search_without_its_index_would_be_noticed(at: Desk):
     """The test above can fail: by a condition that hides from the index, and by a whole table."""
     seen = [
