@@ -119,8 +119,7 @@ class Steering:
             is_free = case((_copyable(now if shown_at is None else shown_at), 1), else_=0).label("is_free")
             meant = replace(selection, states=(source,))
             standing = _selected(select(*jobs.c["id", "cause"], is_free), _is_of(batch_id), meant)
-            chosen = _selected(select(jobs.c.id), jobs.c.batch_id == batch_id, meant)
-            for ids in parts(self._ids(chosen.order_by(jobs.c.id)), CHUNK):
+            for ids in parts(self._ids(_candidates(batch_id, meant)), CHUNK):
                 with self._database.write() as connection:
                     found = _lock(connection, standing.where(among(connection, ids)))
                     free, paid = _requeue(connection, batch_id, source, found, max_tries=max_tries, now=now)
@@ -214,6 +213,15 @@ def _note_risk(connection: Connection, ids: Sequence[int]) -> int:
 def _count(connection: Connection, batch_id: int, change: Mapping[State, int], **values: Any) -> None:
     counts = {state.value: batches.c[state.value] + by for state, by in change.items()}
     connection.execute(update(batches).where(batches.c.id == batch_id).values(**counts, **values))
+
+
+def _candidates(batch_id: int, selection: Selection) -> Select[Any]:
+    """The ids of the selection, and of what finished after it too.
+
+    When a job finished is not in the index on failed ones, and is looked at again under the lock anyway.
+    """
+    whenever = replace(selection, finished_before=None)
+    return _selected(select(jobs.c.id), jobs.c.batch_id == batch_id, whenever).order_by(jobs.c.id)
 
 
 def _selected(query: Select[Any], is_mine: ColumnElement[bool], selection: Selection) -> Select[Any]:
