@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,16 +155,18 @@ class SimulatedLimiter:
         return max(0.0, max(self._free_at, self._closed_until) - self._world.now)
 
     def throttled(self, after_seconds: float | None) -> float:
-        """Closed for as long as the provider says."""
+        """Closed for as long as the provider says. Never raises, as the real one."""
         seconds = UNSAID_SECONDS if after_seconds is None else after_seconds
-        self._broker.call("throttled")
-        self._closed_until = max(self._closed_until, self._world.now + seconds)
+        with suppress(redis.RedisError):
+            self._broker.call("throttled")
+            self._closed_until = max(self._closed_until, self._world.now + seconds)
         return seconds
 
     def waited(self, seconds: float) -> None:
         """For people only."""
 
     def give_back(self, grant: Grant, places: int) -> None:
-        """Places that will not be used."""
-        self._broker.call("give back")
-        self._free_at -= places * grant.spacing_seconds
+        """Places that will not be used. Never raises, as the real one."""
+        with suppress(redis.RedisError):
+            self._broker.call("give back")
+            self._free_at -= places * grant.spacing_seconds
