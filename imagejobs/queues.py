@@ -7,16 +7,18 @@ and a message that is lost, doubled, late or forged can only make somebody look 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import redis
-from celery import Celery
-from kombu import Queue
 from kombu.exceptions import KombuError
 
 from imagejobs.errors import BadSetting
 from imagejobs.settings import key_prefix
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 SUBMIT, POLL, STORE, TEND = "imagejobs.submit", "imagejobs.poll", "imagejobs.store", "imagejobs.tend"
 # The order in which a worker looks: a copy before anything else, since finished outputs die within the hour;
@@ -33,6 +35,9 @@ BROKER_ERRORS = (redis.RedisError, KombuError, OSError)
 
 def make_app(redis_url: str, *, account: str, threads: int = 16) -> Celery:
     """The configured Celery app. It connects when first used."""
+    from celery import Celery  # slow to import: who only asks whether Redis is there does without
+    from kombu import Queue
+
     app = Celery("imagejobs", set_as_current=False)
     app.conf.update(
         broker_url=_kombu_url(redis_url),
@@ -86,7 +91,7 @@ class Broker:
 
     def __init__(self, redis_url: str, *, account: str, threads: int = 16) -> None:
         self.prefix = key_prefix(account)
-        self.app = make_app(redis_url, account=account, threads=threads)
+        self._make_app = partial(make_app, redis_url, account=account, threads=threads)
         self.redis: redis.Redis = redis.Redis.from_url(
             redis_url,
             socket_connect_timeout=CONNECT_SECONDS,
@@ -96,6 +101,11 @@ class Broker:
             decode_responses=True,
         )
         self.shown = _without_password(redis_url)
+
+    @cached_property
+    def app(self) -> Celery:
+        """The Celery app, made when something is first sent or read."""
+        return self._make_app()
 
     def send(self, task: str, groups: Sequence[Sequence[int]]) -> None:
         """One message a group of job ids, pipelined. Raises one of BROKER_ERRORS; what was sent by then stays sent."""
@@ -155,7 +165,8 @@ class Broker:
     def close(self) -> None:
         """Close every connection."""
         self.redis.close()
-        self.app.close()
+        if "app" in self.__dict__:
+            self.app.close()
 
 
 def _without_password(redis_url: str) -> str:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from imagejobs.clock import Clock, SystemClock
-from imagejobs.edges.provider import Provider
 from imagejobs.errors import Complaint
 from imagejobs.job import Batch, SpecText
 from imagejobs.ledger import Ledger
@@ -82,6 +81,8 @@ def models_of(settings: Settings, ledger: Ledger, *, connected: Callable[[], Set
     """
 
     def fetch(version: str) -> Mapping[str, Any] | None:
+        from imagejobs.edges.provider import Provider  # slow to import, and mostly not needed
+
         provider = Provider(connected() if connected else settings, clock=SystemClock())
         try:
             return provider.version_schema(version)

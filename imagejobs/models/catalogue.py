@@ -7,7 +7,6 @@ from typing import Any
 
 from imagejobs.errors import BadSetting, NotSent, Permanent, Refused, Throttled, Transient
 from imagejobs.models.check import InputCheck, Unchecked
-from imagejobs.models.schema import JsonSchema, without_references
 from imagejobs.models.stable_diffusion import VERSION_ID, StableDiffusion
 
 _NO_ANSWER = (NotSent, Permanent, Refused, Throttled, Transient)
@@ -44,6 +43,8 @@ class Models:
     def _find(self, version: str) -> InputCheck:
         if version.rpartition(":")[2] == VERSION_ID:
             return StableDiffusion()
+        from imagejobs.models.schema import JsonSchema  # slow to import, and not needed for the first model
+
         known = self._recall(version)
         if known is not None:
             return JsonSchema(known)
@@ -58,6 +59,8 @@ class Models:
             ) from reason
 
     def _ask(self, version: str) -> InputCheck:
+        from imagejobs.models.schema import JsonSchema, without_references
+
         published = self._fetch(version)
         if published is None:
             raise BadSetting("the provider has no schema for it" + ("" if "/" in version else "; is it owner/name:…?"))
