@@ -16,6 +16,7 @@ from tests.servers.wall_clock import ahead
 from tests.system.fleet import Fleet, rows
 
 OFF_SECONDS = 300
+PACED = {"IMAGEJOBS_CREATES_PER_MINUTE": "600"}  # one or two jobs a message: each worker gets its share
 LOST_REPLIES = [
     {"on": "create", "kind": "delay", "seconds": 0.5},
     {"on": "create", "kind": "reset_after", "rate": 0.2},
@@ -28,8 +29,7 @@ def test_hosts_five_minutes_apart_on_both_sides(
     """One host is five minutes ahead, another five behind: intents are dated by the database that they share."""
     sandbox.faults(LOST_REPLIES)
     url = postgres_server.create_database()
-    paced = {"IMAGEJOBS_CREATES_PER_MINUTE": "600"}  # one job a message: each host gets its share
-    with Fleet(tmp_path, sandbox=sandbox, redis_url=redis_url, DATABASE_URL=url, **paced) as fleet:
+    with Fleet(tmp_path, sandbox=sandbox, redis_url=redis_url, DATABASE_URL=url, **PACED) as fleet:
         for seconds in (OFF_SECONDS, -OFF_SECONDS):
             fleet.start(1, **ahead(seconds))
         eventually(lambda: all(map(fleet.is_up, fleet.workers)), timeout_seconds=60, what="both work")
@@ -50,10 +50,11 @@ def test_a_machine_five_minutes_off_the_provider(
     sandbox.faults(LOST_REPLIES)
     file = tmp_path / "night.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows(matrix.jobs())), encoding="utf-8")
-    with Fleet(tmp_path, sandbox=sandbox, redis_url=redis_url) as fleet:
+    with Fleet(tmp_path, sandbox=sandbox, redis_url=redis_url, **PACED) as fleet:
+        fleet.start(2, **ahead(off_seconds))
+        eventually(lambda: all(map(fleet.is_up, fleet.workers)), timeout_seconds=60, what="both work")
         submitted = fleet.command("submit", str(file), "--batch", "night", **ahead(off_seconds))
         assert 0 == submitted.returncode, submitted.stderr
-        fleet.start(2, **ahead(off_seconds))
         batch = matrix.finished(fleet)
 
         assert [off_seconds, off_seconds] == [clock_of(fleet, number) for number in (0, 1)]

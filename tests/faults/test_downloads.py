@@ -6,6 +6,7 @@ import json
 import re
 import socket
 import time
+from functools import partial
 from pathlib import Path
 
 from imagejobs.errors import Cause
@@ -36,6 +37,11 @@ def peak_mb(pid: int) -> float:
     """The most memory that a process has had."""
     (found,) = re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(encoding="utf-8"))
     return int(found) / 1024
+
+
+def is_deleted(sandbox: SandboxServer, prediction_id: str) -> bool:
+    """Whether the provider has removed the prediction's outputs."""
+    return bool(sandbox.get(prediction_id).get("data_removed"))
 
 
 def test_downloads_that_pass(fleet: Fleet) -> None:
@@ -127,8 +133,8 @@ def test_outputs_deleted_before_they_were_copied(tmp_path: Path, redis_url: str)
         fleet.submit(rows(matrix.jobs()))
         fleet.start(2)
         fleet.reached(lambda batch: batch.counts[State.STORING] == batch.total, timeout_seconds=60 + matrix.jobs() / 4)
-        last = sandbox.predictions()[-1]["id"]
-        eventually(lambda: sandbox.get(last).get("data_removed"), timeout_seconds=60, what="the outputs are deleted")
+        for made in sandbox.predictions():  # each: who was last to be created need not be last to end
+            eventually(partial(is_deleted, sandbox, made["id"]), timeout_seconds=60, what="the outputs are deleted")
         paid_before = sandbox.stats()["creates_accepted"]
         sandbox.faults([])
         began = time.monotonic()
