@@ -1,8 +1,9 @@
 """The door to the database: SQLite (one machine) or PostgreSQL (a fleet), from one code path.
 
 SQLite runs in WAL mode with synchronous=FULL: an intent that power loss could undo would be paid for twice.
-Writers of one process take turns at a lock of ours, since SQLite's own waiting is a sleep-and-retry; every write begins
-with BEGIN IMMEDIATE, so that a transaction never fails half-way for want of the write lock.
+Writers of one process take turns at a lock of ours, since SQLite's own waiting is a sleep-and-retry; between processes
+there is only that, so it is made brisk, and busy processes leave room for it. Every write begins with BEGIN IMMEDIATE,
+so that a transaction never fails half-way for want of the write lock.
 """
 
 from __future__ import annotations
@@ -28,7 +29,34 @@ from imagejobs.ledger.schema import SCHEMA, bring_up_to_date, version_of
 LEDGER_ERRORS = (OperationalError, InterfaceError, InternalError, PoolTimeoutError)
 LONGEST_REPLY_SECONDS = 900.0  # of PostgreSQL's: a migration, or a retry of a million jobs
 BUSY_SECONDS = 30  # how long a write waits for another process's; longer than any transaction of ours
+ASK_AGAIN_SECONDS = 0.003  # SQLite asks again after one and three milliseconds; then we begin anew
+ON_END_SECONDS, ROOM_SECONDS = 0.03, 0.004  # so long may one process write on end; then others are left so much room
 OLDEST_SQLITE = (3, 35)  # RETURNING
+
+
+class _Turn:
+    """One writer of this process at a time; and now and then room for one of another process.
+
+    Those ask every other millisecond, and between two writes of ours there is a fraction of one: without the room,
+    whoever is last to come in may wait for seconds.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._since = self._ended = 0.0  # when this process began to write on end, and when its last write ended
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        now = time.monotonic()
+        if now - self._ended > ROOM_SECONDS:
+            self._since = now
+        elif now - self._since > ON_END_SECONDS:
+            time.sleep(ROOM_SECONDS)
+            self._since = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        self._ended = time.monotonic()
+        self._lock.release()
 
 
 class Database:
@@ -42,7 +70,7 @@ class Database:
         self.engine = _engine(url, reply_seconds=lambda: self.reply_seconds)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         self._writer = self.engine.execution_options(writes=True)
-        self._turn: AbstractContextManager[Any] = threading.Lock() if self.is_sqlite else nullcontext()
+        self._turn: AbstractContextManager[Any] = _Turn() if self.is_sqlite else nullcontext()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -148,7 +176,7 @@ def _to_wal(connection: sqlite3.Connection) -> None:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
         except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > give_up_at:
+            if not _is_locked(error) or time.monotonic() > give_up_at:
                 raise
             time.sleep(0.02)
         else:
@@ -156,5 +184,34 @@ def _to_wal(connection: sqlite3.Connection) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    writes = connection.get_execution_options().get("writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    if connection.get_execution_options().get("writes", False):
+        _begin_to_write(connection)
+    else:
+        _wait_at_most(connection, BUSY_SECONDS)
+        connection.exec_driver_sql("BEGIN")
+
+
+def _begin_to_write(connection: Connection) -> None:
+    """Ask for the write lock every other millisecond. SQLite's own waiting asks ever more rarely, down to every tenth
+    of a second: whoever has waited for longest would find the lock free last.
+    """
+    give_up_at = time.monotonic() + BUSY_SECONDS
+    _wait_at_most(connection, ASK_AGAIN_SECONDS)
+    while True:
+        try:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        except OperationalError as error:
+            if not _is_locked(error.orig) or time.monotonic() > give_up_at:
+                raise
+        else:
+            return
+
+
+def _wait_at_most(connection: Connection, seconds: float) -> None:
+    """How long SQLite waits for another process, from now on, in this connection."""
+    sqlite: Any = connection.connection.driver_connection
+    sqlite.execute(f"PRAGMA busy_timeout={int(seconds * 1000)}")
+
+
+def _is_locked(error: BaseException | None) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from itertools import pairwise
 from multiprocessing import get_context
+from pathlib import Path
+from threading import Event
 
 import pytest
 from sqlalchemy import text
@@ -54,6 +58,48 @@ def test_processes_agree(database_url: str):
         assert granted > 0
         assert 0 == deadlocks(ledger)
         assert_books_balance(ledger)
+
+
+def take_a_turn(ledger: Ledger) -> int:
+    """A write of a few milliseconds, as those of a busy worker are. Returns how many there were before it."""
+    with ledger.database.write() as connection:
+        before = int(connection.execute(text("PRAGMA user_version")).scalar_one())
+        connection.execute(text(f"PRAGMA user_version = {before + 1}"))
+        time.sleep(0.003)
+        return before
+
+
+def take_turns(url: str, begun: Event, turns: int) -> list[int]:
+    """One process's writes, one after another."""
+    with Ledger(url) as ledger:
+        take_a_turn(ledger)
+        begun.set()
+        return [take_a_turn(ledger) for _ in range(turns)]
+
+
+def test_no_process_is_starved_by_one_that_writes_without_a_pause(tmp_path: Path):
+    """SQLite's own waiting naps for ever longer: other threads of the busy process then write a hundred times."""
+    url, is_over = f"sqlite:///{tmp_path / 'ledger.sqlite'}", threading.Event()
+
+    def write_on(_: int) -> None:
+        while not is_over.is_set():
+            take_a_turn(ledger)
+
+    with (
+        Ledger(url) as ledger,
+        ThreadPoolExecutor(THREADS) as threads,
+        get_context("spawn").Manager() as manager,
+        ProcessPoolExecutor(1, mp_context=get_context("spawn")) as other,
+    ):
+        begun = manager.Event()
+        theirs = other.submit(take_turns, url, begun, 100)
+        assert begun.wait(60)
+        ours = [threads.submit(write_on, number) for number in range(THREADS)]
+        turns = theirs.result(120)
+        is_over.set()
+
+        assert [] == [error for one in ours if (error := one.exception())]
+        assert max(after - before for before, after in pairwise(turns)) < 30
 
 
 @pytest.mark.parametrize("level", ["repeatable read", "serializable"])
