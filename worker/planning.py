@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from imagejobs.edges.dialects import Prediction
 
 CALLS_AN_IMAGE = 0.1
+PAGE = 100  # predictions that a call of the list shows
 CALLS_SHARE = 0.25  # of the allowance of other calls; cancels, look-ups and second looks need some, too
-SECONDS_A_CALL = 1.0  # a sweep of n calls is repeated after n seconds at the latest
-SHORTEST_SECONDS = 0.25  # without any limit it is the processor's time that a sweep costs
+SECONDS_A_CALL = 1.0  # a sweep that will take n calls comes after n seconds at the latest
+SHORTEST_SECONDS = 0.25  # without any limit it is the processor's time that a sweep, or a call, costs
 SLOWEST_SECONDS = 20.0
 KEEP_SHARE = 0.05  # of the time that outputs are kept: the rest of it belongs to their copying
 NOTHING = math.inf  # a sweep's rest when nothing is unfinished: until somebody brings work
@@ -53,17 +54,19 @@ class RunTimes:
         return min(LATEST_SECONDS, EARLY * min(self._seen.get(version, ()), default=0.0))
 
 
-def next_sweep(*, calls: int, ended_at: Iterable[float], soonest_seconds: float, limits: Limits) -> float:
+def next_sweep(*, calls: int, flying: int, ended_at: Iterable[float], soonest_seconds: float, limits: Limits) -> float:
     """Seconds from the end of a sweep of `calls` calls to the next one.
 
-    `ended_at`: when the predictions ended that it found finished, by the provider's clock. `soonest_seconds`: from now
-    until the first of those that run on may have ended.
+    `flying`: how many predictions run on. `ended_at`: when those ended that it found finished, by the provider's clock.
+    `soonest_seconds`: from now until the first of those that run on may have ended.
     """
     calls = max(1, calls)
     rate = ending_rate(sorted(ended_at))
     worth_it = calls / (CALLS_AN_IMAGE * rate) if rate else SLOWEST_SECONDS
     spared = calls * 60 / (limits.calls_per_minute * CALLS_SHARE) if limits.calls_per_minute else 0.0
-    planned = max(min(soonest_seconds, BLIND_SECONDS), min(calls * SECONDS_A_CALL, worth_it))
+    # The last few of a batch take a call, however many the sweep took that found all the others.
+    latest = min(calls, 1 + flying // PAGE) * (SECONDS_A_CALL if limits.calls_per_minute else SHORTEST_SECONDS)
+    planned = max(min(soonest_seconds, BLIND_SECONDS), min(latest, worth_it))
     wait = max(SHORTEST_SECONDS, spared, planned)
     return min(wait, SLOWEST_SECONDS, max(SHORTEST_SECONDS, limits.keep_seconds * KEEP_SHARE))
 

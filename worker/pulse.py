@@ -82,6 +82,7 @@ class Pulse:
             pipe.get(self._key(POLL))
         if pipe.execute()[1:] == [RESTS_LONG]:
             self._broker.redis.delete(self._key(POLL))
+            seconds = 0.0
         with self._changed:
             self._wake_at = min(self._wake_at, time.monotonic() + seconds)
             self._changed.notify()

@@ -30,7 +30,7 @@ FEW = 4  # so many that are not seen yet are cheaper looked at singly than by pa
 SKEW_SECONDS = 60.0  # how far our clock may be ahead of the provider's
 LOOKS_A_SWEEP = 64
 BROKEN_LISTS = 3  # in a row: after these, what they do not show is looked at singly
-CALM_SECONDS = 2.0  # from one look for something that runs to the next
+CALM_SECONDS = 0.5  # from one look for something that runs to the next
 LISTLESS_SECONDS = 600.0
 AGAIN_SECONDS = 0.5  # without a list: how soon to see who is due
 
@@ -74,6 +74,7 @@ class Sweeper:
         waits = (flight.intent_at + self._run_times.earliest(flight.version) - now for flight in flying)
         return next_sweep(
             calls=calls,
+            flying=len(flying),
             ended_at=[at for at in over.values() if at is not None],
             soonest_seconds=min(waits, default=0.0),
             limits=Limits(calls_per_minute=services.calls.per_minute(), keep_seconds=services.settings.keep_seconds),

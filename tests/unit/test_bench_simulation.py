@@ -168,7 +168,7 @@ def test_a_shared_ledger_that_is_too_slow_is_what_limits() -> None:
 
     figures = predict(night, accounts=4, costs=COSTS, setting=setting, is_sqlite=True)
 
-    assert pytest.approx(1.0, abs=0.05) == figures["writer_share"]
+    assert (figures["writer_share"] or 0.0) > 0.9
     assert (figures["allowance_used"] or 0.0) < 0.9
 
 

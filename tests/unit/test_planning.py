@@ -22,15 +22,21 @@ from worker.planning import (
     next_sweep,
 )
 
+MANY = 100_000  # predictions that run on: more than any sweep here has pages for
 GENEROUS = Limits(calls_per_minute=30_000, keep_seconds=3600)
 NONE = Limits(calls_per_minute=0, keep_seconds=3600)
 
 
 def wait(
-    *, calls: int = 1, ended_at: Iterable[float] = (), soonest_seconds: float = 0.0, limits: Limits = GENEROUS
+    *,
+    calls: int = 1,
+    flying: int = MANY,
+    ended_at: Iterable[float] = (),
+    soonest_seconds: float = 0.0,
+    limits: Limits = GENEROUS,
 ) -> float:
     """How long the next sweep is waited for."""
-    return next_sweep(calls=calls, ended_at=ended_at, soonest_seconds=soonest_seconds, limits=limits)
+    return next_sweep(calls=calls, flying=flying, ended_at=ended_at, soonest_seconds=soonest_seconds, limits=limits)
 
 
 def steadily(a_second: float, *, seconds: float = 1.0) -> list[float]:
@@ -49,6 +55,11 @@ def test_few_images_are_not_waited_for_until_they_are_many():
     assert 3.0 == wait(calls=3, ended_at=[0.0, 60.0])
 
 
+def test_the_last_few_are_not_waited_for_as_if_they_were_many():
+    """They are on the first page; that the sweep before read five of them tells nothing of the next."""
+    assert (1.0, 2.0, 5.0) == tuple(wait(calls=5, flying=flying) for flying in (3, 150, 1000))
+
+
 @pytest.mark.parametrize("ended_at", [[], [5.0], [5.0, 5.0]])
 def test_one_or_two_tell_of_no_rate(ended_at: list[float]):
     """Two that ended at the same time are no flood."""
@@ -57,7 +68,7 @@ def test_one_or_two_tell_of_no_rate(ended_at: list[float]):
 
 def test_without_limits_a_sweep_comes_soon_and_not_at_once():
     """What it costs then is processor time."""
-    assert SHORTEST_SECONDS == wait(ended_at=steadily(500), limits=NONE)
+    assert SHORTEST_SECONDS == wait(ended_at=steadily(500), limits=NONE) == wait(flying=3, limits=NONE)
 
 
 def test_the_allowance_is_left_to_others_for_the_most_part():
@@ -77,13 +88,14 @@ def test_outputs_that_die_soon_are_looked_for_sooner():
 
 @given(
     calls=st.integers(0, 1000),
+    flying=st.integers(0, 100_000),
     ended_at=st.lists(st.floats(0, 1e10)),
     soonest_seconds=st.floats(-1e6, 1e6),
     limits=st.builds(Limits, calls_per_minute=st.floats(0.001, 1e6), keep_seconds=st.floats(0.001, 1e6)),
 )
-def test_whatever_was_seen_the_wait_is_bounded(calls, ended_at, soonest_seconds, limits):
+def test_whatever_was_seen_the_wait_is_bounded(calls, flying, ended_at, soonest_seconds, limits):
     """No sweep follows at once, and none is put off for long."""
-    seconds = wait(calls=calls, ended_at=ended_at, soonest_seconds=soonest_seconds, limits=limits)
+    seconds = wait(calls=calls, flying=flying, ended_at=ended_at, soonest_seconds=soonest_seconds, limits=limits)
 
     assert SHORTEST_SECONDS <= seconds <= SLOWEST_SECONDS
 

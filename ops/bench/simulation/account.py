@@ -209,9 +209,10 @@ class Account:
     def _rest(self, worker: Worker, flights: Sequence[Picture], over: Sequence[Picture], calls: int) -> float:
         now, ended = self._loop.now, {picture.number for picture in over}
         earliest = worker.run_times.earliest(VERSION)
-        waits = (picture.intent_at + earliest - now for picture in flights if picture.number not in ended)
+        waits = [picture.intent_at + earliest - now for picture in flights if picture.number not in ended]
         return next_sweep(
             calls=calls,
+            flying=len(waits),
             ended_at=[picture.completed_at for picture in over],
             soonest_seconds=min(waits, default=0.0),
             limits=Limits(calls_per_minute=self._scenario.calls_per_second * 60, keep_seconds=SETTINGS.keep_seconds),
