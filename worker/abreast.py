@@ -27,13 +27,13 @@ class Abreast:
         self._pool = pool
         self._clock = clock
         self._conclude = conclude
-        self._under_way: set[Future[Decided]] = set()
+        self._under_way: list[Future[Decided]] = []
         self._ready: list[Decided] = []
         self._write_at = inf
 
     def start(self, call: Callable[[], Decided]) -> None:
         """Begin one more."""
-        self._under_way.add(self._pool.submit(call))
+        self._under_way.append(self._pool.submit(call))
 
     def write(self, *, until: float = inf) -> None:
         """Write outcomes as they come, until a moment of the steady clock or until all have come and are written.
@@ -57,11 +57,13 @@ class Abreast:
                 )
 
     def _collect(self) -> bool:
-        """Take what has come. False when nothing is left to wait for, or to write."""
-        done = {one for one in self._under_way if one.done()}
-        self._under_way -= done
+        """Take what has come, in the order in which it was begun. False when nothing is left to wait for or to write."""
+        done = [one for one in self._under_way if one.done()]
         if done and not self._ready:
             self._write_at = self._clock.monotonic() + TOGETHER_SECONDS
+        if done:
+            ended = set(done)
+            self._under_way = [one for one in self._under_way if one not in ended]
         self._ready += [one.result() for one in done]
         return bool(self._under_way or self._ready)
 
