@@ -57,7 +57,7 @@ class Abreast:
                 )
 
     def _collect(self) -> bool:
-        """Take what has come, in the order in which it was begun. False when nothing is left to wait for or to write."""
+        """Take what has come, in the order in which it began. False when nothing is left to wait for, or to write."""
         done = [one for one in self._under_way if one.done()]
         if done and not self._ready:
             self._write_at = self._clock.monotonic() + TOGETHER_SECONDS
