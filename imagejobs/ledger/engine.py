@@ -34,7 +34,7 @@ ON_END_SECONDS, ROOM_SECONDS = 0.03, 0.004  # so long may one process write on e
 OLDEST_SQLITE = (3, 35)  # RETURNING
 
 
-class _Turn:
+class _Turns:
     """One writer of this process at a time; and now and then room for one of another process.
 
     Those ask every other millisecond, and between two writes of ours there is a fraction of one: without the room,
@@ -45,18 +45,23 @@ class _Turn:
         self._lock = threading.Lock()
         self._since = self._ended = 0.0  # when this process began to write on end, and when its last write ended
 
-    def __enter__(self) -> None:
-        self._lock.acquire()
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """A turn, once it is there."""
+        with self._lock:
+            self._leave_room()
+            try:
+                yield
+            finally:
+                self._ended = time.monotonic()
+
+    def _leave_room(self) -> None:
         now = time.monotonic()
         if now - self._ended > ROOM_SECONDS:
             self._since = now
         elif now - self._since > ON_END_SECONDS:
             time.sleep(ROOM_SECONDS)
             self._since = time.monotonic()
-
-    def __exit__(self, *_: object) -> None:
-        self._ended = time.monotonic()
-        self._lock.release()
 
 
 class Database:
@@ -70,7 +75,7 @@ class Database:
         self.engine = _engine(url, reply_seconds=lambda: self.reply_seconds)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         self._writer = self.engine.execution_options(writes=True)
-        self._turn: AbstractContextManager[Any] = _Turn() if self.is_sqlite else nullcontext()
+        self._turn: Callable[[], AbstractContextManager[Any]] = _Turns() if self.is_sqlite else nullcontext
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -81,7 +86,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that may write; rolled back when the block raises."""
-        with self._turn, self._writer.begin() as connection:
+        with self._turn(), self._writer.begin() as connection:
             yield connection
 
     def lock(self) -> AbstractContextManager[Any]:

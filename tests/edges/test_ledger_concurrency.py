@@ -17,6 +17,7 @@ from sqlalchemy import text
 
 from imagejobs import moves
 from imagejobs.ledger import Ledger
+from imagejobs.ledger.engine import ON_END_SECONDS
 from imagejobs.moves import Move
 from imagejobs.states import State
 from tests.desk import NOW, Desk
@@ -100,6 +101,25 @@ def test_no_process_is_starved_by_one_that_writes_without_a_pause(tmp_path: Path
 
         assert [] == [error for one in ours if (error := one.exception())]
         assert max(after - before for before, after in pairwise(turns)) < 30
+
+
+def test_whoever_is_interrupted_while_it_leaves_room_leaves_the_turn_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A person's Ctrl-C in the middle of a submit: what it wrote is discarded, by another write."""
+
+    def interrupted(_: float) -> None:
+        raise KeyboardInterrupt
+
+    with Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as ledger, ThreadPoolExecutor(1) as another:
+        with ledger.database.write():
+            time.sleep(2 * ON_END_SECONDS)
+        monkeypatch.setattr(time, "sleep", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            take_a_turn(ledger)
+        monkeypatch.undo()
+
+        assert 0 == another.submit(take_a_turn, ledger).result(10)
 
 
 @pytest.mark.parametrize("level", ["repeatable read", "serializable"])
