@@ -155,6 +155,10 @@ class Batch:
         """How many jobs are not yet final."""
         return sum(self.counts[state] for state in LIVE)
 
+    def may_send(self, now: float) -> bool:
+        """Whether it has jobs that only wait for the allowance."""
+        return bool(self.counts[State.QUEUED]) and not self.paused and self.not_before <= now
+
     @property
     def is_done(self) -> bool:
         """Every job final, and the manifest and its completion marker written."""

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from celery import Celery
 
 SUBMIT, POLL, STORE, TEND = "imagejobs.submit", "imagejobs.poll", "imagejobs.store", "imagejobs.tend"
-# The order in which a worker looks: first the sweep and house-keeping, of which there is one each, so that a thousand
-# copies hold neither up; then copies, since finished outputs die within the hour; and last what makes more work.
-IN_ORDER = (POLL, TEND, STORE, SUBMIT)
+# The order in which a worker looks: a copy before anything else, since finished outputs die within the hour;
+# then looking, then house-keeping, and only then what makes more work.
+IN_ORDER = (STORE, POLL, TEND, SUBMIT)
 
 LOST_MESSAGE_SECONDS = 60.0  # after this, the ledger takes a message for lost and sends another
 VISIBILITY_SECONDS = 120  # after this, Redis hands a dead worker's message to another; both are harmless

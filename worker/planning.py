@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from imagejobs.edges.dialects import Prediction
 
 CALLS_AN_IMAGE = 0.1
-PAGE = 100  # predictions that a call of the list shows
+FEW = 4  # so many that are not seen yet are cheaper looked at singly than by paging on through the list
 CALLS_SHARE = 0.25  # of the allowance of other calls; cancels, look-ups and second looks need some, too
 SECONDS_A_CALL = 1.0  # a sweep that will take n calls comes after n seconds at the latest
 SHORTEST_SECONDS = 0.25  # without any limit it is the processor's time that a sweep, or a call, costs
@@ -65,7 +65,8 @@ def next_sweep(*, calls: int, flying: int, ended_at: Iterable[float], soonest_se
     worth_it = calls / (CALLS_AN_IMAGE * rate) if rate else SLOWEST_SECONDS
     spared = calls * 60 / (limits.calls_per_minute * CALLS_SHARE) if limits.calls_per_minute else 0.0
     # The last few of a batch take a call, however many the sweep took that found all the others.
-    latest = min(calls, 1 + flying // PAGE) * (SECONDS_A_CALL if limits.calls_per_minute else SHORTEST_SECONDS)
+    to_come = 1 if flying <= FEW else calls
+    latest = to_come * (SECONDS_A_CALL if limits.calls_per_minute else SHORTEST_SECONDS)
     planned = max(min(soonest_seconds, BLIND_SECONDS), min(latest, worth_it))
     wait = max(SHORTEST_SECONDS, spared, planned)
     return min(wait, SLOWEST_SECONDS, max(SHORTEST_SECONDS, limits.keep_seconds * KEEP_SHARE))

@@ -20,17 +20,16 @@ from worker.abreast import Decided
 from worker.calls import Calls
 from worker.looks import Looks
 from worker.outcomes import GiveUp, Held, Outcome, Retry, Wait
-from worker.planning import NOTHING, Limits, RunTimes, next_sweep
+from worker.planning import FEW, NOTHING, Limits, RunTimes, next_sweep
 from worker.services import Services
 from worker.stages.poll import RECHECK_SECONDS, runs_on
 from worker.stages.record import SURELY_READABLE_SECONDS
 from worker.strays import Strays
 
-FEW = 4  # so many that are not seen yet are cheaper looked at singly than by paging on through the list
 SKEW_SECONDS = 60.0  # how far our clock may be ahead of the provider's
 LOOKS_A_SWEEP = 64
 BROKEN_LISTS = 3  # in a row: after these, what they do not show is looked at singly
-CALM_SECONDS = 0.5  # from one look for something that runs to the next
+SOON_SECONDS, CALM_SECONDS = 0.5, 2.0  # from one look for something that runs to the next: while creates are sent; else
 LISTLESS_SECONDS = 600.0
 AGAIN_SECONDS = 0.5  # without a list: how soon to see who is due
 
@@ -55,16 +54,20 @@ class Sweeper:
         flights = services.ledger.views.flights(services.account)
         reach = None if self._is_listless() else self._strays.reach()
         if not flights and reach is None:
-            return CALM_SECONDS if self._may_find_any() else NOTHING
+            return self._until_any_runs()
         seen, pages = self._list(flights, reach)
         singles = self._stragglers(flights, seen, has_list=pages is not None)
         self._conclude(flights, seen, singles)
         return AGAIN_SECONDS if pages is None else self._next(flights, seen, calls=pages + len(singles))
 
-    def _may_find_any(self) -> bool:
-        """Whether something may run before somebody brings work: of what is unfinished, or an orphan."""
+    def _until_any_runs(self) -> float:
+        """When something may run: soon where creates are sent, or only when somebody brings work; or an orphan."""
+        services, now = self._services, self._services.clock.now()
+        unfinished = services.ledger.batches.unfinished(services.account)
+        if any(batch.counts[State.SUBMITTING] or batch.may_send(now) for batch in unfinished):
+            return SOON_SECONDS
         may_turn_up = self._strays.may_turn_up and not self._is_listless()
-        return may_turn_up or bool(self._services.ledger.batches.unfinished(self._services.account))
+        return CALM_SECONDS if unfinished or may_turn_up else NOTHING
 
     def _next(self, flights: Sequence[Flight], seen: Mapping[str, Prediction], *, calls: int) -> float:
         """When to sweep again, by what has ended and what runs on."""

@@ -15,7 +15,6 @@ from imagejobs.job import Batch, Job
 from imagejobs.ledger import LEDGER_ERRORS
 from imagejobs.patience import Patience
 from imagejobs.queues import BROKER_ERRORS
-from imagejobs.states import State
 from worker import memory
 from worker.abreast import Decided
 from worker.lookup import BEFORE_SECONDS, resolve
@@ -46,9 +45,7 @@ class Tender:
         done = [self._do(duty) for duty in duties]
         now = self._services.clock.now()
         # Whatever is sent for ahead is used up within moments: with jobs to send, the next feed must be in time.
-        may_send = any(
-            one.counts[State.QUEUED] and not one.paused and one.not_before <= now for one in unfinished or ()
-        )
+        may_send = any(one.may_send(now) for one in unfinished or ())
         return BUSY_SECONDS if any(done) or may_send else CALM_SECONDS
 
     def _unfinished(self) -> list[Batch] | None:

@@ -200,13 +200,14 @@ def _begin_to_write(connection: Connection) -> None:
     """Ask for the write lock every other millisecond. SQLite's own waiting asks ever more rarely, down to every tenth
     of a second: whoever has waited for longest would find the lock free last.
     """
-    give_up_at = time.monotonic() + BUSY_SECONDS
     _wait_at_most(connection, ASK_AGAIN_SECONDS)
+    left = int(BUSY_SECONDS / ASK_AGAIN_SECONDS)  # not by the clock: who was stopped meanwhile has not waited
     while True:
         try:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         except OperationalError as error:
-            if not _is_locked(error.orig) or time.monotonic() > give_up_at:
+            left -= 1
+            if not (left and _is_locked(error.orig)):
                 raise
         else:
             return

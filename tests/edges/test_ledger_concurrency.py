@@ -100,7 +100,7 @@ def test_no_process_is_starved_by_one_that_writes_without_a_pause(tmp_path: Path
         is_over.set()
 
         assert [] == [error for one in ours if (error := one.exception())]
-        assert max(after - before for before, after in pairwise(turns)) < 30
+        assert max(after - before for before, after in pairwise(turns)) < 60
 
 
 def test_whoever_is_interrupted_while_it_leaves_room_leaves_the_turn_too(

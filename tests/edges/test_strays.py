@@ -17,7 +17,7 @@ from worker.outcomes import Absent, Accepted, Wait
 from worker.planning import NOTHING
 from worker.services import Services, open_services
 from worker.strays import Strays
-from worker.sweeper import CALM_SECONDS, Sweeper
+from worker.sweeper import CALM_SECONDS, SOON_SECONDS, Sweeper
 from worker.tender import BUSY_SECONDS, LOOK_UP, Tender
 from worker.tender import CALM_SECONDS as TENDER_CALM_SECONDS
 
@@ -148,8 +148,15 @@ def test_where_nothing_was_lost_nothing_is_searched(desk: Desk):
 
 
 def test_with_a_batch_that_is_not_finished_the_next_look_is_near(desk: Desk):
-    """Its jobs may run at any moment."""
-    assert CALM_SECONDS == Sweeper(desk.services).run()
+    """Its jobs may run at any moment; of a paused one, when somebody resumes it."""
+    sweeper, ledger = Sweeper(desk.services), desk.services.ledger
+
+    assert SOON_SECONDS == sweeper.run()
+
+    (batch,) = ledger.batches.all()
+    ledger.batches.pause(batch.id, kind="user", reason="wait", now=desk.services.clock.now())
+
+    assert CALM_SECONDS == sweeper.run()
 
 
 def test_with_jobs_to_send_house_keeping_is_soon_back(desk: Desk):

@@ -13,6 +13,7 @@ from worker.planning import (
     BLIND_SECONDS,
     CALLS_AN_IMAGE,
     EARLY,
+    FEW,
     LATEST_SECONDS,
     REMEMBERED,
     SHORTEST_SECONDS,
@@ -56,8 +57,13 @@ def test_few_images_are_not_waited_for_until_they_are_many():
 
 
 def test_the_last_few_are_not_waited_for_as_if_they_were_many():
-    """They are on the first page; that the sweep before read five of them tells nothing of the next."""
-    assert (1.0, 2.0, 5.0) == tuple(wait(calls=5, flying=flying) for flying in (3, 150, 1000))
+    """A page shows them, or they are looked at singly; that the sweep before read five pages tells nothing of it."""
+    assert 1.0 == wait(calls=5, flying=FEW)
+
+
+def test_some_that_hang_deep_in_the_list_are_no_reason_to_read_it_all_the_time():
+    """Five that take minutes, below three thousand that ended since: thirty pages a sweep."""
+    assert SLOWEST_SECONDS == wait(calls=30, flying=FEW + 1, ended_at=steadily(10))
 
 
 @pytest.mark.parametrize("ended_at", [[], [5.0], [5.0, 5.0]])

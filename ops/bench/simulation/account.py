@@ -24,10 +24,10 @@ from ops.bench.simulation.pacer import Pacer
 from sandbox.fate import run_seconds
 from sandbox.listing import PAGE
 from sandbox.provider import QUEUE_SHARE
-from worker.planning import Limits, next_sweep
+from worker.planning import FEW, Limits, next_sweep
 from worker.settle import Policy
 from worker.submitter import AHEAD_SECONDS, LATE_SECONDS
-from worker.sweeper import CALM_SECONDS, FEW
+from worker.sweeper import SOON_SECONDS
 from worker.tender import BUSY_SECONDS
 from worker.tender import CALM_SECONDS as TEND_CALM_SECONDS
 
@@ -156,7 +156,7 @@ class Account:
     def _sweep(self, worker: Worker, _: Sequence[Picture]) -> Task:
         yield worker.backend.work(self._hosts.read_seconds)
         flights = sorted(self._running.values(), key=lambda picture: picture.place)
-        seconds = CALM_SECONDS
+        seconds = SOON_SECONDS
         if flights:
             calls, shown, looked_at = 0, list[Picture](), list[Picture]()
             pages, singles = self._reach(worker, flights)

@@ -11,7 +11,7 @@ from ops.bench.scenarios import Scenario
 from ops.bench.simulation.account import Account
 from ops.bench.simulation.events import Loop
 from ops.bench.simulation.hosts import Costs, Hosts, Setting, bench, busy_share, fleet
-from worker.sweeper import CALM_SECONDS
+from worker.sweeper import SOON_SECONDS
 
 MS = 1e-3
 TIMES, FEWER = (
@@ -44,7 +44,7 @@ def costs_of(figures: Mapping[str, float | None]) -> Costs | None:
 def simulate(scenario: Scenario, *, costs: Costs, workers: int, is_sqlite: bool, cores: float) -> Figures:
     """One account on one machine, as in a benchmark: medians of several runs, the same ones again each time."""
     dice = random.Random(f"{scenario.name}:{workers}")
-    sweeps = [dice.uniform(0, CALM_SECONDS) for _ in range(TIMES if scenario.jobs < MANY else FEWER)]
+    sweeps = [dice.uniform(0, SOON_SECONDS) for _ in range(TIMES if scenario.jobs < MANY else FEWER)]
     return measures.medians(
         [_one(scenario, costs, workers, is_sqlite=is_sqlite, cores=cores, first_sweep_seconds=at) for at in sweeps]
     )
@@ -74,7 +74,7 @@ def predict(scenario: Scenario, *, accounts: int, costs: Costs, setting: Setting
 
     begun = [Account(hosts, scenario, finished=finished) for hosts in everybody]
     for account in begun:
-        account.begin(first_sweep_seconds=dice.uniform(0, CALM_SECONDS))
+        account.begin(first_sweep_seconds=dice.uniform(0, SOON_SECONDS))
     loop.run()
     return {**figures_of(begun, scenario), **_utilisation(everybody, loop.now)}
 
