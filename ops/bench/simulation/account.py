@@ -180,7 +180,7 @@ class Account:
             oldest = self._made - PAGE * (len(pages) + 1)
             pages.append([picture for picture in left if picture.place >= oldest])
             left = [picture for picture in left if picture.place < oldest]
-        settling = max(SETTINGS.settle_seconds, worker.run_times.earliest(VERSION))
+        settling = max(SETTINGS.settle_seconds if len(left) > FEW else 0.0, worker.run_times.earliest(VERSION))
         due = (max(one.intent_at + settling, one.intent_at + POLICY.first_look_seconds) for one in left)
         return pages, [picture for picture, at in zip(left, due, strict=True) if at <= self._loop.now]
 
