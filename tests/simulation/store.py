@@ -13,7 +13,7 @@ from tests.simulation.provider import SimulatedProvider, picture
 from tests.simulation.weather import Weather
 from tests.simulation.world import World
 
-SLOWEST_SECONDS = 40.0  # a write that takes longer was frozen in the middle: only `verify` can tell then
+ON_ITS_WAY_SECONDS = 60.0  # a write that takes longer was frozen in the middle: only `verify` can tell then
 
 
 @dataclass
@@ -53,7 +53,7 @@ class SimulatedStore:
         """Whole or not at all."""
         began = self.world.now
         self._call(f"put {key}")
-        if self.world.now - began > SLOWEST_SECONDS:
+        if self.world.now - began > ON_ITS_WAY_SECONDS:
             self.late.add(key)
         self.objects[key] = data
         if self.weather.strikes("store_unheard"):
@@ -88,7 +88,7 @@ class SimulatedStore:
 
     def _call(self, label: str) -> None:
         slow = self.weather.strikes("store_slow")
-        self.world.pause(label, self.weather.choices.between("store", 0.0, SLOWEST_SECONDS) if slow else 0.0)
+        self.world.pause(label, self.weather.choices.between("store", 0.0, 40.0) if slow else 0.0)
         if self.refuses_until > self.world.now:
             raise Refused("AccessDenied", cause=Cause.STORAGE)
         if self.weather.strikes("store_fails"):
