@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
 
 from imagejobs.queues import POLL, TEND, Broker
+from tests.servers.waiting import eventually
 from worker.planning import NOTHING
 from worker.pulse import LONG_SECONDS, LONGEST_SECONDS, Pulse
 
@@ -60,6 +62,35 @@ def test_house_keeping_with_work_at_hand_rouses_the_other_sweep(broker: Broker):
     pulse.tick()
 
     assert (1, 0) == sent(broker)
+
+
+class NotedPulse(Pulse):
+    """Tells when its clock has looked."""
+
+    def __init__(self, broker: Broker) -> None:
+        super().__init__(broker)
+        self.has_looked = threading.Event()
+
+    def tick(self) -> float:
+        seconds = super().tick()
+        self.has_looked.set()
+        return seconds
+
+
+def test_a_clock_at_long_rest_looks_at_once_when_the_other_sweep_is_roused(broker: Broker):
+    """Else the first predictions of a batch would be looked for when house-keeping is due again, or the clock wakes."""
+    pulse = NotedPulse(broker)
+    pulse.rest(POLL, NOTHING)
+    pulse.rest(TEND, NOTHING)
+    clock = threading.Thread(target=pulse.run)
+    clock.start()
+    try:
+        assert pulse.has_looked.wait(10)
+        pulse.rest(TEND, 15.0)
+        eventually(lambda: (1, 0) == sent(broker), timeout_seconds=5, what="the sweep is sent for")
+    finally:
+        pulse.stop()
+        clock.join(30)
 
 
 def test_a_sweep_that_was_planned_is_not_roused(broker: Broker):
