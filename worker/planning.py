@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from imagejobs.edges.dialects import Prediction
 
-CALLS_AN_IMAGE = 0.1
 FEW = 4  # so many that are not seen yet are cheaper looked at singly than by paging on through the list
+CALLS_AN_IMAGE = 0.1
 CALLS_SHARE = 0.25  # of the allowance of other calls; cancels, look-ups and second looks need some, too
 SECONDS_A_CALL = 1.0  # a sweep that will take n calls comes after n seconds at the latest
 SHORTEST_SECONDS = 0.25  # without any limit it is the processor's time that a sweep, or a call, costs

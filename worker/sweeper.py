@@ -61,7 +61,7 @@ class Sweeper:
         return AGAIN_SECONDS if pages is None else self._next(flights, seen, calls=pages + len(singles))
 
     def _until_any_runs(self) -> float:
-        """When something may run: soon where creates are sent, or only when somebody brings work; or an orphan."""
+        """Nothing runs. The next look: soon where creates are sent, later where only a person or an orphan may come."""
         services, now = self._services, self._services.clock.now()
         unfinished = services.ledger.batches.unfinished(services.account)
         if any(batch.counts[State.SUBMITTING] or batch.may_send(now) for batch in unfinished):
