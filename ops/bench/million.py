@@ -12,12 +12,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from imagejobs.ledger import Ledger
 from imagejobs.settings import Settings
@@ -63,18 +64,23 @@ class Million:
             "REPLICATE_API_TOKEN": "none",
         }
 
-    def figures(self, rows: int) -> Figures:
-        """Everything, at this size."""
+    def fill(self, rows: int) -> Figures:
+        """As many finished jobs as queued ones, and what it cost."""
         done, waiting = (write_rows(self._folder / f"{name}.jsonl", rows, name) for name in ("done", "waiting"))
-        settings = Settings.read(self.environ)
         found = self._submit(done, rows)
-        with Ledger(settings.database) as ledger:
-            Shelf(ledger, account=settings.account_name).finish()
-        found |= self._export(rows)
+        with self.ledger() as ledger:
+            Shelf(ledger, account=self.account).finish()
         self.command("submit", str(waiting), "--batch", "waiting")
-        with Ledger(settings.database) as ledger:
-            found |= steps(ledger, account=settings.account_name)
-        return found | self._steering(rows)
+        return found
+
+    def ledger(self) -> Ledger:
+        """Its ledger, opened here."""
+        return Ledger(Settings.read(self.environ).database)
+
+    @property
+    def account(self) -> str:
+        """Whose rows they are."""
+        return Settings.read(self.environ).account_name
 
     def command(self, *arguments: str) -> Cost:
         """One `imagejobs` command. Raises CalledProcessError when it fails."""
@@ -91,14 +97,16 @@ class Million:
             "redis_memory_after_submit_mb": (after - before) / MB,
         }
 
-    def _export(self, rows: int) -> Figures:
+    def export(self, rows: int) -> Figures:
+        """The finished batch, in both formats."""
         found: Figures = {}
         for form in ("jsonl", "parquet"):
             cost = self.command("export", "done", "--format", form, "--to", str(self._folder / f"table.{form}"))
             found |= _rates(f"export_{form}", cost, rows)
         return found
 
-    def _steering(self, rows: int) -> Figures:
+    def steer(self, rows: int) -> Figures:
+        """What a person does to many jobs at once, and `status` after it."""
         found = _rates("failures", self.command("failures", "done", "--json"), rows // 10)
         found |= _rates("retry", self.command("retry", "done", "--yes"), rows // 10)
         found |= _rates("cancel", self.command("cancel", "waiting"), rows)
@@ -106,16 +114,48 @@ class Million:
         return found
 
 
-def steps(ledger: Ledger, *, account: str) -> Figures:
-    """Median milliseconds of what is done all the time, whatever the ledger's size."""
-    shelf = Shelf(ledger, account=account)
-    status_ms, _ = _timed(lambda _: ledger.batches.get("waiting"), range(TIMES))
-    feed_ms, fed = _timed(shelf.feed, [STEP] * TIMES)
-    claim_ms, claimed = _timed(shelf.claim, fed)
-    transition_ms, _ = _timed(shelf.accept, claimed)
-    if sum(map(len, claimed)) != STEP * TIMES:
-        raise ValueError("too few jobs were there to be claimed: the steps did nothing")
-    return {"status_ms": status_ms, "feed_turn_ms": feed_ms, "claim_ms": claim_ms, "transition_ms": transition_ms}
+class Steps:
+    """What is done all the time, whatever the ledger's size, with the milliseconds that each took."""
+
+    def __init__(self, ledger: Ledger, *, account: str) -> None:
+        self._ledger = ledger
+        self._shelf = Shelf(ledger, account=account)
+        self._took: dict[str, list[float]] = defaultdict(list)
+
+    def once(self) -> None:
+        """Each of them. Raises ValueError when there is nothing left to be claimed."""
+        self._timed("status", lambda: self._ledger.batches.get("waiting"))
+        fed = self._timed("feed_turn", lambda: self._shelf.feed(STEP))
+        claimed = self._timed("claim", lambda: self._shelf.claim(fed))
+        self._timed("transition", lambda: self._shelf.accept(claimed))
+        if len(claimed) != STEP:
+            raise ValueError("too few jobs were there to be claimed: the steps did nothing")
+
+    def figures(self) -> Figures:
+        """Medians."""
+        return {f"{step}_ms": median(took) for step, took in self._took.items()}
+
+    def _timed(self, step: str, call: Callable[[], Returned]) -> Returned:
+        began = time.perf_counter()
+        returned = call()
+        self._took[step].append((time.perf_counter() - began) * 1000)
+        return returned
+
+
+def compared(large: Million, small: Million) -> Figures:
+    """The steps of both, in turns, and what the large one's are to the small one's.
+
+    In turns, since most of a step is the disk's time to commit it, which changes by the minute. And once all that was
+    written before is on the disk, else a commit waits for some of that too.
+    """
+    os.sync()
+    with large.ledger() as much, small.ledger() as little:
+        both = Steps(much, account=large.account), Steps(little, account=small.account)
+        for _ in range(TIMES):
+            for steps in both:
+                steps.once()
+    found, to = (steps.figures() for steps in both)
+    return found | {f"{name}_to_{SMALL}_rows": _ratio(found[name], to[name]) for name in found}
 
 
 def measure(ledger: str, rows: int) -> Figures:
@@ -123,12 +163,12 @@ def measure(ledger: str, rows: int) -> Figures:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="imagejobs-million-")))
         servers = stack.enter_context(Servers(folder / "servers"))
-        small = Million(_made(folder / "small"), servers=servers, ledger=ledger).figures(SMALL)
-        large = Million(_made(folder / "large"), servers=servers, ledger=ledger).figures(rows)
+        small, large = (Million(_made(folder / name), servers=servers, ledger=ledger) for name in ("small", "large"))
+        small.fill(SMALL)
+        found = large.fill(rows) | large.export(rows) | compared(large, small) | large.steer(rows)
         naive = celery_delay(_made(folder / "celery"), servers=servers)
-    grown = {f"{name}_to_{SMALL}_rows": _ratio(large[name], small[name]) for name in large if name.endswith("_ms")}
-    own = large["submit_rows_per_second"]
-    return {**large, **grown, "celery_delay_rows_per_second": naive, "submit_to_celery_delay": _ratio(own, naive)}
+    own = found["submit_rows_per_second"]
+    return {**found, "celery_delay_rows_per_second": naive, "submit_to_celery_delay": _ratio(own, naive)}
 
 
 def celery_delay(folder: Path, *, servers: Servers) -> float | None:
@@ -172,16 +212,6 @@ def write_rows(path: Path, count: int, word: str) -> Path:
 
 def _rates(name: str, cost: Cost, rows: int) -> Figures:
     return {f"{name}_rows_per_second": rows / cost.seconds, f"{name}_peak_mb": cost.peak_mb}
-
-
-def _timed(step: Callable[[Any], Returned], given: Sequence[Any]) -> tuple[float, list[Returned]]:
-    """The median milliseconds of a call, and what each returned."""
-    took, returned = [], []
-    for one in given:
-        began = time.perf_counter()
-        returned.append(step(one))
-        took.append((time.perf_counter() - began) * 1000)
-    return median(took), returned
 
 
 def _ratio(one: float | None, other: float | None) -> float | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from imagejobs.ledger import Ledger
 from imagejobs.settings import Settings
 from imagejobs.states import State
-from ops.bench.million import SMALL, steps, write_rows
+from ops.bench.million import SMALL, TIMES, Steps, write_rows
 from ops.bench.shelf import FAILED_EVERY, Shelf
 from producer import submit_batch
 from tests.ledger_books import assert_books_balance
@@ -22,7 +22,9 @@ def test_a_shelf_is_filled_and_its_steps_are_timed(tmp_path: Path, database_url:
     with Ledger(database_url) as ledger:
         finished = Shelf(ledger, account=settings.account_name).finish()
         submit_batch(write_rows(tmp_path / "waiting.jsonl", SMALL, "waiting"), batch="waiting", settings=settings)
-        took = steps(ledger, account=settings.account_name)
+        steps = Steps(ledger, account=settings.account_name)
+        for _ in range(TIMES):
+            steps.once()
         done, waiting = ledger.batches.get("done"), ledger.batches.get("waiting")
         assert_books_balance(ledger)
 
@@ -31,4 +33,4 @@ def test_a_shelf_is_filled_and_its_steps_are_timed(tmp_path: Path, database_url:
     assert (100, 100 // FAILED_EVERY) == (finished, done.counts[State.FAILED])
     assert 100 == done.images + done.counts[State.FAILED]
     assert 0 < waiting.counts[State.RUNNING] < SMALL
-    assert all((milliseconds or 0) > 0 for milliseconds in took.values())
+    assert all((milliseconds or 0) > 0 for milliseconds in steps.figures().values())
