@@ -8,7 +8,7 @@ from pathlib import Path
 from imagejobs.ledger import Ledger
 from imagejobs.settings import Settings
 from imagejobs.states import State
-from ops.bench.million import SMALL, TIMES, Steps, write_rows
+from ops.bench.million import SMALL, TIMES, Steps, bare_updates, write_rows
 from ops.bench.shelf import FAILED_EVERY, Shelf
 from producer import submit_batch
 from tests.ledger_books import assert_books_balance
@@ -27,10 +27,13 @@ def test_a_shelf_is_filled_and_its_steps_are_timed(tmp_path: Path, database_url:
             steps.once()
         done, waiting = ledger.batches.get("done"), ledger.batches.get("waiting")
         assert_books_balance(ledger)
+        bare = bare_updates(ledger, 5)
+        failed = [job for job in ledger.views.jobs(range(1, 100 + SMALL + 1)) if job.state is State.FAILED]
 
     assert done is not None
     assert waiting is not None
     assert (100, 100 // FAILED_EVERY) == (finished, done.counts[State.FAILED])
     assert 100 == done.images + done.counts[State.FAILED]
     assert 0 < waiting.counts[State.RUNNING] < SMALL
-    assert all((milliseconds or 0) > 0 for milliseconds in steps.figures().values())
+    assert 100 // FAILED_EVERY + 5 == len(failed)
+    assert all((figure or 0) > 0 for figure in {**steps.figures(), **bare}.values())
