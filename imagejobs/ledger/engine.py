@@ -170,7 +170,7 @@ def _sqlite(url: str, path: str) -> Engine:
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves
     _to_wal(connection)
-    for pragma in ("synchronous=FULL", "foreign_keys=ON", "cache_size=-4000"):
+    for pragma in ("synchronous=FULL", "foreign_keys=ON", "cache_size=-1000"):
         connection.execute(f"PRAGMA {pragma}")
 
 
