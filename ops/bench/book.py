@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from ops.bench.facts import commit, machine, versions
+from ops.bench.facts import busy_share, commit, machine, versions
 
 Figures = dict[str, float | None]
+QUIET_SHARE = 0.1  # of the cores, before anything of ours is started
 Round = tuple[str, int]
 """Which play of the table, and which round of it: what was run in turns, and so may be compared."""
 
@@ -34,7 +35,7 @@ class Book:
     runs: list[dict[str, Any]] = field(default_factory=list)
     sheets: dict[str, dict[str, Figures]] = field(default_factory=dict)
     measured: dict[str, str] = field(default_factory=dict)
-    """When each scenario and verb was last measured, and of which commit."""
+    """When each scenario and verb was last measured, of which commit, and whether beside something else."""
 
     @classmethod
     def begin(cls) -> Self:
@@ -62,8 +63,9 @@ class Book:
         }
 
     def sign(self, name: str) -> None:
-        """Say that this scenario or verb is measured now."""
-        self.measured[name] = f"{_now()}, commit {commit()}"
+        """Say that this scenario or verb is measured now, and whether beside something else: that takes a second."""
+        beside = ", while the machine was busy with something else" if busy_share() > QUIET_SHARE else ""
+        self.measured[name] = f"{_now()}, commit {commit()}{beside}"
 
     def forget(self, scenario: str, contestant: str) -> None:
         """What is about to be measured anew."""

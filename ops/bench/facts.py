@@ -1,10 +1,11 @@
-"""What a figure depends on beside the contestants: the machine, and everybody's versions."""
+"""What a figure depends on beside the contestants: the machine and what else it does, and everybody's versions."""
 
 from __future__ import annotations
 
 import os
 import platform
 import subprocess
+import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -28,15 +29,34 @@ THEIRS = (
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, memory, kernel, interpreter, and how busy it was when asked."""
+    """Processor, cores, memory, kernel and interpreter."""
     return {
         "processor": _first(Path("/proc/cpuinfo"), "model name") or platform.processor(),
         "cores": os.cpu_count(),
         "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "load_before": os.getloadavg()[0],
     }
+
+
+def busy_share(seconds: float = 1.0) -> float:
+    """What of all cores was busy during these seconds, from now on, 0 to 1; 0 where no kernel tells.
+
+    Not the load average: that is still high when the run before has just ended.
+    """
+    before = _ticks()
+    time.sleep(seconds)
+    idle, whole = (after - at for after, at in zip(_ticks(), before, strict=True))
+    return 1 - idle / whole if whole else 0.0
+
+
+def _ticks() -> tuple[int, int]:
+    """Idle ones since the start of the machine, and all, of all cores together (proc(5), /proc/stat)."""
+    stat = Path("/proc/stat")
+    if not stat.exists():
+        return 0, 0
+    spent = [int(word) for word in stat.read_text().splitlines()[0].split()[1:9]]
+    return spent[3] + spent[4], sum(spent)
 
 
 def versions() -> dict[str, str]:

@@ -17,7 +17,6 @@ from ops.bench.scenarios import SCENARIOS
 from ops.bench.targets import TARGETS
 from ops.bench.verbs import Measurement
 
-QUIET_LOAD = 0.2  # processes waiting for each core, before anything of ours was started
 RATIOS = {"cpu_to_asyncio": "cpu_ms_per_image", "rate_to_asyncio": "images_per_second"}
 
 NAMES = {
@@ -164,9 +163,7 @@ def with_ratios(figures: Figures, yardstick: Figures | None) -> Figures:
 def _made_with(book: Book) -> str:
     machine = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in book.machine.items())
     versions = ", ".join(f"{name} {version}" for name, version in book.versions.items())
-    busy = book.machine["load_before"] > QUIET_LOAD * book.machine["cores"]
-    warning = "**The machine was busy with something else: measure again before you believe any of it.**\n\n" * busy
-    return f"{warning}Measured {book.made_at}. Machine: {machine}.\n\nVersions: {versions}.\n"
+    return f"Measured {book.made_at}. Machine: {machine}.\n\nVersions: {versions}.\n"
 
 
 def _section(book: Book, scenario: str, table: Mapping[str, Figures]) -> str:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from ops.bench import page
+from ops.bench import book as bookkeeping
+from ops.bench import facts, page
 from ops.bench.book import Book, Figures, opened
 from ops.bench.contestants import CONTESTANTS
 from ops.bench.plot import Bar, bars
@@ -23,7 +27,7 @@ OURS = "imagejobs-sqlite-2"
 
 
 def book_of(**runs: list[Figures | None]) -> Book:
-    book = Book(made_at="2026-11-24 20:00 UTC", machine={"cores": 2, "load_before": 0.1}, versions={"commit": "abc"})
+    book = Book(made_at="2026-11-24 20:00 UTC", machine={"cores": 2}, versions={"commit": "abc"})
     book.scenarios = {"S1": {"title": S1.title, "jobs": 300}}
     book.contestants = {name: f"about {name}" for name in ("asyncio", OURS)}
     book.runs = [
@@ -70,13 +74,25 @@ def test_a_failed_round_is_said_and_is_in_no_median(tmp_path: Path) -> None:
     assert f"| about {OURS} | 3 | 1.5 | 1 |" in written
 
 
-@pytest.mark.parametrize(("load", "is_busy"), [(0.1, False), (0.5, True)])
-def test_a_busy_machine_is_said(load: float, is_busy: bool, tmp_path: Path) -> None:
-    """Before any figure of it."""
+@pytest.mark.parametrize(("share", "is_busy"), [(0.02, False), (0.5, True)])
+def test_a_busy_machine_is_said(share: float, is_busy: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the figures that it may have spoilt."""
+    monkeypatch.setattr(bookkeeping, "busy_share", lambda: share)
     book = book_of(ours=[{"cpu_ms_per_image": 3.0}])
-    book.machine["load_before"] = load
+    book.sign("S1")
 
-    assert is_busy == ("busy" in page.write(book, tmp_path).read_text(encoding="utf-8").partition("## S1")[0])
+    assert is_busy == ("busy" in page.write(book, tmp_path).read_text(encoding="utf-8").partition("## S1")[2])
+
+
+def test_what_the_machine_does_is_seen() -> None:
+    """A process that only spins."""
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as spinning:
+        try:
+            share = facts.busy_share(0.5)
+        finally:
+            spinning.kill()
+
+    assert 0.5 / (os.cpu_count() or 1) < share <= 1
 
 
 def test_every_plot_of_the_page_is_there(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ MEASURED: Figures = {
 
 
 def a_book() -> Book:
-    book = Book(made_at="2026-11-24 20:00 UTC", machine={"cores": 2, "load_before": 0.1}, versions={"commit": "abc"})
+    book = Book(made_at="2026-11-24 20:00 UTC", machine={"cores": 2}, versions={"commit": "abc"})
     book.scenarios = {"S2": {"name": "S2", "jobs": 150, **_facts()}}
     book.runs = [
         {"play": "1", "scenario": "S2", "contestant": name, "round": 0, "figures": dict(MEASURED), "error": None}
