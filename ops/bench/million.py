@@ -37,7 +37,7 @@ from ops.bench.verbs import Measurement
 
 LEDGERS = ("sqlite", "postgres")
 SMALL = 1000  # rows of the ledger that the large one is held against
-DELAYED = 3000  # rows that naive Celery enqueues: its rate does not depend on how many
+DELAYED = 10_000  # rows that naive Celery enqueues: its rate does not depend on how many
 STEP, TIMES = 20, 40  # jobs that a step takes together, and how often it is timed; both fit into the small ledger
 PROMPT = "a lighthouse on a cliff above a wild sea, storm clouds, long exposure, film grain, muted colours, " * 3
 MB = 1e6
@@ -188,11 +188,15 @@ def measure(ledger: str, rows: int) -> Figures:
         servers = stack.enter_context(Servers(folder / "servers"))
         small, large = (Million(_made(folder / name), servers=servers, ledger=ledger) for name in ("small", "large"))
         small.fill(SMALL)
-        found = large.fill(rows) | large.export(rows) | compared(large, small) | large.steer(rows)
+        delays = [celery_delay(_made(folder / "delays-1"), servers=servers)]
+        found = large.fill(rows)
+        delays.append(celery_delay(_made(folder / "delays-2"), servers=servers))
+        found |= large.export(rows) | compared(large, small) | large.steer(rows)
         with large.ledger() as used:
             found |= bare_updates(used, rows // FAILED_EVERY)
-        naive = celery_delay(_made(folder / "celery"), servers=servers)
-    own = found["submit_rows_per_second"]
+        delays.append(celery_delay(_made(folder / "delays-3"), servers=servers))
+    known = [rate for rate in delays if rate is not None]
+    own, naive = found["submit_rows_per_second"], median(known) if known else None
     return {**found, "celery_delay_rows_per_second": naive, "submit_to_celery_delay": _ratio(own, naive)}
 
 
