@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import closing
 from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
@@ -16,7 +18,7 @@ import pytest
 from sqlalchemy import text
 
 from imagejobs import moves
-from imagejobs.ledger import Ledger
+from imagejobs.ledger import LEDGER_ERRORS, Ledger, engine
 from imagejobs.ledger.engine import ON_END_SECONDS
 from imagejobs.moves import Move
 from imagejobs.states import State
@@ -126,6 +128,19 @@ def test_whoever_is_interrupted_while_it_leaves_room_leaves_the_turn_too(
         monkeypatch.undo()
 
         assert 0 == another.submit(take_a_turn, ledger).result(10)
+
+
+def test_a_lock_that_outlasts_all_patience_is_an_outage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Whoever works puts off what it wanted to write, as with any ledger that is away."""
+    path = tmp_path / "ledger.sqlite"
+    monkeypatch.setattr(engine, "BUSY_SECONDS", 0.3)
+    with Ledger(f"sqlite:///{path}") as ledger:
+        with closing(sqlite3.connect(path, isolation_level=None)) as another:
+            another.execute("BEGIN IMMEDIATE")
+            with pytest.raises(LEDGER_ERRORS, match="locked"):
+                take_a_turn(ledger)
+
+        assert 0 == take_a_turn(ledger)
 
 
 @pytest.mark.parametrize("level", ["repeatable read", "serializable"])
