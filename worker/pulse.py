@@ -12,6 +12,7 @@ as it does with work at hand, and that rouses the other one.
 from __future__ import annotations
 
 import math
+import random
 import threading
 import time
 from typing import Any
@@ -20,9 +21,10 @@ import structlog
 from celery import bootsteps
 
 from imagejobs.queues import BROKER_ERRORS, POLL, TEND, Broker
+from worker.backoff import Dice
 from worker.planning import NOTHING
 
-UNHEARD_SECONDS = 15.0  # a sweep's message without an end to it: another is sent
+UNHEARD_SECONDS = 15.0  # a sweep's message without an end to it: another is sent, after so long or up to a third less
 SHORTEST_SECONDS, LONG_SECONDS = 0.1, 2.0  # how long the clock sleeps
 LONGEST_SECONDS = 20.0  # … when nothing is unfinished; for so long does house-keeping rest then
 POLL_LONGEST_SECONDS = 60.0  # and this the other one, which house-keeping rouses
@@ -34,8 +36,9 @@ log = structlog.get_logger("imagejobs.pulse")
 class Pulse:
     """The due times of the sweeps, in Redis, and this process's clock."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, *, dice: Dice = random.random) -> None:
         self._broker = broker
+        self._dice = dice
         self._changed = threading.Condition()
         self._wake_at = 0.0  # monotonic
         self._is_over = False
@@ -44,7 +47,7 @@ class Pulse:
         """Send what is due. Returns the seconds until something may be due again."""
         pipe = self._broker.redis.pipeline(transaction=False)
         for sweep in (POLL, TEND):
-            pipe.set(self._key(sweep), "sent", nx=True, get=True, px=int(UNHEARD_SECONDS * 1000))
+            pipe.set(self._key(sweep), "sent", nx=True, get=True, px=self._unheard_ms())
             pipe.pttl(self._key(sweep))
         poll_was, poll_ms, tend_was, tend_ms = pipe.execute()
         for sweep, was in ((POLL, poll_was), (TEND, tend_was)):
@@ -52,6 +55,10 @@ class Pulse:
                 self._nudge(sweep)
         at_most = LONGEST_SECONDS if poll_was == tend_was == RESTS_LONG else LONG_SECONDS
         return float(min(at_most, max(SHORTEST_SECONDS, min(poll_ms, tend_ms) / 1000)))
+
+    def _unheard_ms(self) -> int:
+        """Unlike each time: in step with something that loses every so many messages, the same would be lost again."""
+        return int(UNHEARD_SECONDS * (2 + self._dice()) / 3 * 1000)
 
     def _nudge(self, sweep: str) -> None:
         try:

@@ -34,6 +34,17 @@ def test_of_many_clocks_one_sends(broker: Broker):
     assert (1, 1) == sent(broker)
 
 
+def test_what_nobody_was_heard_of_is_sent_again_after_unlike_times(broker: Broker):
+    """Always the same, it could keep in step with something that loses every tenth message, and be the tenth."""
+    waits = []
+    for throw in (0.0, 0.5, 0.999):
+        Pulse(broker, dice=lambda throw=throw: throw).tick()
+        waits += [broker.redis.pttl(f"{broker.prefix}due:{sweep}") / 1000 for sweep in (POLL, TEND)]
+        broker.redis.flushdb()
+
+    assert [10, 10, 12.5, 12.5, 15, 15] == pytest.approx(waits, abs=1)
+
+
 def test_a_sweep_that_rests_is_not_sent_for(broker: Broker):
     """The clock looks often all the same: there is work, and another process may end in the middle of it."""
     pulse = Pulse(broker)
