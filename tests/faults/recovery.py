@@ -60,5 +60,8 @@ def closed_soon(fleet: Fleet) -> Batch:
 
 def _wait(condition: Callable[[], object], what: str, fleet: Fleet) -> None:
     eventually(
-        condition, timeout_seconds=120.0, every_seconds=0.1, what=f"{what}; {fleet.batch()}; {fleet.log()[-1500:]}"
+        condition,
+        timeout_seconds=120.0,
+        every_seconds=0.1,
+        what=lambda: f"{what}; {fleet.batch()}; {fleet.last_words()}",
     )

@@ -61,7 +61,12 @@ def enter(fleet: Fleet, window: Window, *, at_least: int = 1, after_jobs: int = 
 
 def looked_up(fleet: Fleet, outcome: str) -> int:
     """How many creates without a reply were looked up with this outcome."""
-    return sum(event["outcome"] == outcome for event in fleet.events("looked_up"))
+    return len(jobs_looked_up(fleet, outcome))
+
+
+def jobs_looked_up(fleet: Fleet, outcome: str) -> list[str]:
+    """The jobs of those creates."""
+    return [event["job_id"] for event in fleet.events("looked_up") if event["outcome"] == outcome]
 
 
 def ready(fleet: Fleet) -> list[subprocess.Popen[bytes]]:

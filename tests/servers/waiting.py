@@ -13,12 +13,13 @@ def eventually(
     predicate: Callable[[], Seen],
     *,
     timeout_seconds: float = 10.0,
-    what: str = "the condition",
+    what: str | Callable[[], str] = "the condition",
     every_seconds: float = 0.05,
     ignoring: tuple[type[Exception], ...] = (),
 ) -> Seen:
     """Ask until the answer is truthy, and return it. Raises AssertionError with the last answer when time is up.
 
+    `what` is asked for then, where it can be called: a log's end is of use as it is when time is up.
     Errors of the kinds in `ignoring` count as "not yet" (a server that refuses connections while it starts);
     all others are raised at once, because waiting would only hide them.
     """
@@ -31,5 +32,6 @@ def eventually(
         except ignoring as error:
             seen = error
         if time.monotonic() >= deadline:
-            raise AssertionError(f"{what}: not within {timeout_seconds:g} s; last seen: {seen!r}")
+            named = what if isinstance(what, str) else what()
+            raise AssertionError(f"{named}: not within {timeout_seconds:g} s; last seen: {seen!r}")
         time.sleep(every_seconds)

@@ -105,7 +105,7 @@ class Fleet:
             lambda: self.batch(key).is_done,
             timeout_seconds=timeout_seconds,
             every_seconds=0.2,
-            what=f"batch {key} closed; {self.batch(key)}; log ends {self.log()[-1500:]}",
+            what=lambda: f"batch {key} closed; {self.batch(key)}; {self.last_words()}",
         )
         return self.batch(key)
 
@@ -139,6 +139,10 @@ class Fleet:
         """What these workers have said, or all of them."""
         paths = [self._logs[worker] for worker in workers or self._logs]
         return "".join(path.read_text(encoding="utf-8", errors="replace") for path in paths)
+
+    def last_words(self) -> str:
+        """How each worker's log ends, for who looks into a failed test."""
+        return "; ".join(f"{log.name} ends {log.read_text(errors='replace')[-600:]}" for log in self._logs.values())
 
     def events(self, name: str, *workers: subprocess.Popen[bytes]) -> list[dict[str, Any]]:
         """Every event of this name that these workers have logged, or all of them."""

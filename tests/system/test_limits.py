@@ -25,7 +25,7 @@ def names(fleet: Fleet, what: str) -> dict[str, Any]:
         facts = told(fleet)
         return facts if facts["limited_by"] == what else None
 
-    facts = eventually(named, timeout_seconds=60, every_seconds=0.3, what=f"{what} is the limit; {told(fleet)}")
+    facts = eventually(named, timeout_seconds=60, every_seconds=0.3, what=lambda: f"{what} is the limit; {told(fleet)}")
     assert facts is not None
     return facts
 

@@ -38,7 +38,7 @@ def told(tmp_path, redis_url, request):
             lambda: requests.get(f"http://127.0.0.1:{port}/", timeout=5).ok,
             timeout_seconds=30,
             ignoring=(OSError,),
-            what=f"the receiver listens; {(tmp_path / 'receiver.log').read_text()}",
+            what=lambda: f"the receiver listens; {(tmp_path / 'receiver.log').read_text()}",
         )
         yield fleet
         receiver.terminate()
