@@ -14,7 +14,7 @@ from imagejobs.feed import places_ahead, specs_per_message
 from imagejobs.ledger import LEDGER_ERRORS, Ledger
 from imagejobs.queues import BROKER_ERRORS, LOST_MESSAGE_SECONDS, STORE, SUBMIT, Broker
 
-COPIES_PER_MESSAGE = 16  # in hand side by side: a slow one holds no other back
+COPIES_PER_MESSAGE = 32  # side by side, as many at a time as a worker has threads: a slow one holds no other back
 COPIES_AT_ONCE = 400  # overdue copies sent for in one go
 
 log = structlog.get_logger("imagejobs.dispatch")
