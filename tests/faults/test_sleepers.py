@@ -13,12 +13,13 @@ from pathlib import Path
 
 import redis
 
-from imagejobs.queues import SUBMIT, key_prefix
+from imagejobs.queues import SUBMIT, TEND, key_prefix
 from imagejobs.states import State
 from tests.faults import matrix, windows
 from tests.servers.sandbox import SandboxServer
 from tests.servers.waiting import eventually
 from tests.system.fleet import Fleet, rows
+from worker.pulse import RESTS_LONG
 from worker.stages.submit import POST_WITHIN_SECONDS
 
 # 5 to send, 5 to connect, 10 to transmit, 3 to read, 1 for the list to settle: see the submitter.
@@ -112,9 +113,10 @@ def test_stopped_while_its_claim_waits_for_the_ledger(tmp_path: Path, redis_url:
 
 
 def _has_begun(fleet: Fleet) -> bool:
-    """A worker that connects doubts what was sent before; it has sent all anew once this key is back."""
-    with redis.Redis.from_url(fleet.environ["REDIS_URL"]) as server:
-        return bool(server.exists(key_prefix(fleet.settings.account_name) + "epoch"))
+    """A worker that connects doubts what was sent before: house-keeping has sent all anew, and has come to its end."""
+    prefix = key_prefix(fleet.settings.account_name)
+    with redis.Redis.from_url(fleet.environ["REDIS_URL"], decode_responses=True) as server:
+        return ["1", RESTS_LONG] == server.mget(f"{prefix}epoch", f"{prefix}due:{TEND}")
 
 
 def _stop_idle(fleet: Fleet, worker: subprocess.Popen[bytes]) -> None:
