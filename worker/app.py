@@ -31,10 +31,12 @@ def work(settings: Settings) -> int:
     warnings.filterwarnings("ignore", message="(?s)You're running the worker with superuser privileges")
     services = open_services(settings)
     app = services.broker.app
-    clock = tasks.register(app, services, threads=settings.threads)
+    stopping = threading.Event()
+    worker_shutting_down.connect(lambda **_: stopping.set(), weak=False)
+    clock = tasks.register(app, services, threads=settings.threads, is_leaving=stopping.is_set)
     app.steps["worker"].add(pulse.step(clock))
     app.steps["consumer"].add(consumer.step(clock.wake))
-    _end_in_time()
+    _end_in_time(stopping)
     _announce(services)
     worker = app.Worker(
         pool="threads",
@@ -71,15 +73,11 @@ def _announce(services: Services) -> None:
     )
 
 
-def _end_in_time() -> None:
+def _end_in_time(stopping: threading.Event) -> None:
     """From the order to stop on, a thread watches the clock: a call that hangs must not hold the process for ever.
 
     Celery's own warm shutdown (no new messages, running tasks finish) goes on beside it, and is mostly over at once.
     """
-    stopping = threading.Event()
-
-    def begin(**_: object) -> None:
-        stopping.set()
 
     def watch() -> None:
         stopping.wait()
@@ -87,5 +85,4 @@ def _end_in_time() -> None:
         log.warning("grace_is_over", seconds=GRACE_SECONDS)
         os._exit(0)  # whatever is in hand is known to the ledger as intent or lease
 
-    worker_shutting_down.connect(begin, weak=False)
     threading.Thread(target=watch, name="grace", daemon=True).start()

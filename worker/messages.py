@@ -33,9 +33,16 @@ Act = Callable[..., None]
 log = structlog.get_logger("imagejobs.tasks")
 
 
-def acts(services: Services, *, threads: int, rested: Callable[[str, float], None]) -> Mapping[str, Act]:
+def acts(
+    services: Services,
+    *,
+    threads: int,
+    rested: Callable[[str, float], None],
+    is_leaving: Callable[[], bool] = lambda: False,
+) -> Mapping[str, Act]:
     """What to do for each message, by its name. `rested` hears when a sweep has run, and when it is due again."""
-    submitter, sweeper, tender = Submitter(services, threads=threads), Sweeper(services), Tender(services)
+    submitter = Submitter(services, threads=threads, is_leaving=is_leaving)
+    sweeper, tender = Sweeper(services), Tender(services)
     by_name: dict[str, Act] = {
         SUBMIT: _with_ids(submitter.run),
         STORE: _with_ids(partial(_copy_all, services)),

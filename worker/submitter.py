@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from functools import partial
 from math import inf
 
@@ -24,6 +25,7 @@ from worker.services import Services
 from worker.stages.guard import guarded
 from worker.stages.submit import POST_WITHIN_SECONDS, create
 from worker.strays import Strays
+from worker.threads import Threads
 
 AHEAD_SECONDS = 2.5  # places farther off than this are left to a later turn, so that no thread waits for long
 LATE_SECONDS = 0.3  # and one spacing: later than this, a slot counts as missed; a few late ones are no burst
@@ -35,10 +37,14 @@ log = structlog.get_logger("imagejobs.submit")
 class Submitter:
     """Submitting never holds all threads of a process: copies and looks always find one."""
 
-    def __init__(self, services: Services, *, threads: int) -> None:
+    def __init__(self, services: Services, *, threads: int, is_leaving: Callable[[], bool] = lambda: False) -> None:
+        """Once it `is_leaving` (told to stop), no further part of a message is begun."""
         self._services = services
+        self._is_leaving = is_leaving
         self._strays = Strays(services, calls=Calls(services))
         self._room = threading.BoundedSemaphore(max(1, threads * 3 // 4))
+        self._threads = Threads(services.creating, threads)
+        self._has_slots = services.settings.creates_per_minute > 0  # as last heard: it may change at any time
         self._refused: tuple[float, Cause] = (-inf, Cause.RATE_LIMITED)  # until when (steady clock) nothing is sent
 
     def run(self, job_ids: Sequence[int]) -> None:
@@ -47,23 +53,40 @@ class Submitter:
             self._services.ledger.turns.give_back(job_ids)
             return
         try:
-            self._submit(job_ids)
+            self._submit_in_parts(job_ids)
         except BROKER_ERRORS:
             self._services.ledger.turns.give_back(job_ids)  # those not claimed: no other message names them
             raise
         finally:
             self._room.release()
 
-    def _submit(self, job_ids: Sequence[int]) -> None:
+    def _submit_in_parts(self, job_ids: Sequence[int]) -> None:
+        """Where no slot paces creates, threads do: a part of the message goes when it need not wait long for one."""
+        if self._has_slots:
+            self._submit(job_ids, self._services.creating)
+            return
+        while job_ids:
+            with self._threads.take(len(job_ids)) as taken:
+                if self._is_leaving():
+                    break
+                self._submit(job_ids[: taken.count], taken)
+            job_ids = job_ids[taken.count :]
+        if job_ids:
+            self._services.ledger.turns.give_back(job_ids)
+
+    def _submit(self, job_ids: Sequence[int], pool: Executor) -> None:
         services = self._services
         grant = services.creates.reserve(len(job_ids), ahead_seconds=AHEAD_SECONDS)
+        if grant.places:
+            self._has_slots = grant.spacing_seconds > 0
         first_slot = services.clock.monotonic() + grant.after_seconds
         if grant.places < len(job_ids):
             services.ledger.turns.give_back(job_ids[grant.places :], due_at=services.clock.now() + grant.after_seconds)
         if grant.places:
             # Before the claim, which may wait for the ledger: whoever looks these jobs up counts from here.
             claimed_at = services.clock.monotonic()
-            self._send(self._claim(job_ids[: grant.places], grant), grant, first_slot, claimed_at)
+            claimed = self._claim(job_ids[: grant.places], grant)
+            self._send(claimed, grant, first_slot, claimed_at=claimed_at, pool=pool)
 
     def _claim(self, job_ids: Sequence[int], grant: Grant) -> list[Job]:
         services = self._services
@@ -78,11 +101,13 @@ class Submitter:
             services.ledger.turns.give_back([one for one in job_ids if one not in {job.id for job in claimed}])
         return claimed
 
-    def _send(self, claimed: Sequence[Job], grant: Grant, first_slot: float, claimed_at: float) -> None:
+    def _send(
+        self, claimed: Sequence[Job], grant: Grant, first_slot: float, *, claimed_at: float, pool: Executor
+    ) -> None:
         """Each in its slot, however long the one before it takes to be answered."""
         rest = deque(claimed)
         answers = _Answers(self._services, self._strays)
-        creates = Abreast(self._services.creating, clock=self._services.clock, conclude=answers.conclude)
+        creates = Abreast(pool, clock=self._services.clock, conclude=answers.conclude)
         try:
             for position in range(len(claimed)):
                 slot = first_slot + position * grant.spacing_seconds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from celery import Celery
@@ -11,10 +12,10 @@ from worker.pulse import Pulse
 from worker.services import Services
 
 
-def register(app: Celery, services: Services, *, threads: int) -> Pulse:
+def register(app: Celery, services: Services, *, threads: int, is_leaving: Callable[[], bool]) -> Pulse:
     """Register submit, store, poll and tend on the app. Returns the pulse that sends the last two."""
     pulse = Pulse(services.broker)
-    for name, act in acts(services, threads=threads, rested=pulse.rest).items():
+    for name, act in acts(services, threads=threads, rested=pulse.rest, is_leaving=is_leaving).items():
         app.task(_without_keywords(act), name=name, typing=False)
     return pulse
 
