@@ -6,6 +6,7 @@ how often a batch was opened (its generation), and two closers of one generation
 
 What may happen in between, and what becomes of it:
 
+- A retry that dies between taking the marker away and queueing: the ledger has it as not closed, so it is closed again.
 - A retry before the files are complete: the generation is another when the closer looks again; it starts anew, finds
   live jobs, takes the marker away and leaves. Whoever sees those jobs final closes the batch.
 - A retry between that look and the marker: the ledger refuses to close the batch, and the closer does the same.
@@ -40,6 +41,7 @@ from imagejobs.manifest import SCHEMA_VERSION, iso, to_line
 from imagejobs.patience import PATIENT, Patience
 from imagejobs.states import State
 
+_REOPENING_SECONDS = 60.0  # so long is a retry left alone that has taken the marker away and queued nothing yet
 _PUT_OFF_SECONDS = (5.0, 600.0)  # the first and the longest wait for a store that refuses
 
 log = structlog.get_logger("imagejobs.closing")
@@ -78,12 +80,23 @@ def reopened(ledger: Ledger, store: Store, batch: Batch, *, now: float, patience
 
     Raises what the store raises: before anything is queued when it refuses at once.
     """
-    patience(store.delete, file_key(batch.key, MARKER))
+    _take_marker_away(ledger, store, batch, now=now, patience=patience)
     try:
         yield
     finally:
         if _fresh(ledger, batch.key).live:
             _close(ledger, store, batch.key, now=now, patience=patience, make=make_files)
+
+
+def _take_marker_away(ledger: Ledger, store: Store, batch: Batch, *, now: float, patience: Patience) -> None:
+    """The ledger knows first: should this process die in between, the batch is closed again, marker and all."""
+    ledger.batches.reopen(batch.id, closing_until=now + _REOPENING_SECONDS)
+    try:
+        patience(store.delete, file_key(batch.key, MARKER))
+    except (Refused, Permanent):
+        if batch.closed_at is not None:
+            ledger.batches.leave_closed(batch)
+        raise
 
 
 def _close(ledger: Ledger, store: Store, key: str, *, now: float, patience: Patience, make: Make) -> bool:

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from imagejobs.breaker import probe_after
 from imagejobs.job import Batch, SpecText
 from imagejobs.ledger.bulk import insert_rows
-from imagejobs.ledger.counters import NO_STREAK, NOT_PAUSED
+from imagejobs.ledger.counters import NO_STREAK, NOT_PAUSED, REOPENED
 from imagejobs.ledger.engine import Database
 from imagejobs.ledger.rows import batch_of, expiries
 from imagejobs.ledger.tables import AT_ONCE, batches, jobs
@@ -134,6 +134,18 @@ class Batches:
         values = {**NOT_PAUSED, **NO_STREAK, "closed_at": now, "closing_until": 0.0}
         with self._database.write() as connection:
             return connection.execute(update(batches).where(*same).values(**values)).rowcount == 1
+
+    def reopen(self, batch_id: int, *, closing_until: float) -> None:
+        """Closed no longer, though no job is live yet. Should none be then, whoever looks closes it again."""
+        closed = batches.c.id == batch_id, batches.c.closed_at.is_not(None)
+        with self._database.write() as connection:
+            connection.execute(update(batches).where(*closed).values(**{**REOPENED, "closing_until": closing_until}))
+
+    def leave_closed(self, batch: Batch) -> None:
+        """Nothing came of `reopen`: closed as `batch` was before, unless something has come of it meanwhile."""
+        same = batches.c.id == batch.id, batches.c.generation == batch.generation + 1, IS_IDLE
+        with self._database.write() as connection:
+            connection.execute(update(batches).where(*same).values(closed_at=batch.closed_at))
 
     def put_off_closing(self, batch_id: int, *, until: float) -> None:
         """The closing did not work (a store that refuses): try again then."""

@@ -19,6 +19,7 @@ from imagejobs.states import State
 
 NOT_PAUSED: Mapping[str, Any] = {"paused": None, "paused_kind": None, "probe_at": None, "probe_job": None, "probes": 0}
 NO_STREAK: Mapping[str, Any] = {"streak_key": None, "streak": 0}
+REOPENED: Mapping[str, Any] = {"generation": batches.c.generation + 1, "closed_at": None, "closing_until": 0.0}
 UNSENT = "not_sent"  # the outcome of an attempt whose POST provably never left
 
 _CLAIMED = (

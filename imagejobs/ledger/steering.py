@@ -30,6 +30,7 @@ from sqlalchemy import (
 from imagejobs.errors import Cause
 from imagejobs.job import FailureGroup, Selection
 from imagejobs.ledger.bulk import among
+from imagejobs.ledger.counters import REOPENED
 from imagejobs.ledger.engine import Database
 from imagejobs.ledger.rows import parts
 from imagejobs.ledger.tables import AT_ONCE, END_IT, IN_FLIGHT, NOT_AGAIN, attempts, batches, jobs
@@ -128,7 +129,7 @@ class Steering:
 
     def _reopen(self, batch_id: int, *, now: float) -> None:
         with self._database.write() as connection:
-            _count(connection, batch_id, {}, **_REOPENED, last_moved_at=now)
+            _count(connection, batch_id, {}, **REOPENED, last_moved_at=now)
 
     def _ids(self, chosen: Select[Any] | CompoundSelect[Any]) -> array[int]:
         """Eight bytes each, and no more than a page of them on the way: there may be a million."""
@@ -139,8 +140,6 @@ class Steering:
         return ids
 
 
-# With every chunk, not only at first: a closer that began in between must find a generation that is not its own.
-_REOPENED: Mapping[str, Any] = {"generation": batches.c.generation + 1, "closed_at": None, "closing_until": 0.0}
 _AFRESH: Mapping[str, Any] = {
     "hinted": 0,
     "cancel_requested": 0,
@@ -196,7 +195,8 @@ def _requeue(
         if ids:
             connection.execute(update(jobs).where(among(connection, ids)).values(**values))
     change = {source: -len(found), State.STORING: len(free), State.QUEUED: len(paid)}
-    _count(connection, batch_id, change, **_REOPENED, last_moved_at=now, possible_double_payments=doubles)
+    # With every chunk, not only at first: a closer that began in between must find a generation that is not its own.
+    _count(connection, batch_id, change, **REOPENED, last_moved_at=now, possible_double_payments=doubles)
     return len(free), len(paid)
 
 

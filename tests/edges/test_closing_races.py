@@ -117,6 +117,20 @@ def test_a_closer_that_dies_after_the_marker_is_tidied_up_by_the_retry(night: Ni
     assert not has_marker(night)
 
 
+def test_a_retry_that_dies_before_it_queues_leaves_a_batch_that_closes_again(night: Night):
+    """The marker is gone, and nothing is live: without the ledger's word, nobody would ever put it back."""
+    close(night)
+    store = Watched(night.store)
+    store.after["delete", MARKER] = failing(KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        retry(night, "r3", store=store)
+
+    assert (False, False, 0) == (has_marker(night), night.batch.is_done, night.batch.live)
+    assert not close(night, now=night.now + 59)
+    assert close(night, now=night.now + 61)
+    assert has_marker(night)
+
+
 def test_a_closer_that_dies_is_replaced(night: Night):
     """Its lease runs out, and the next one does it all again."""
     store = Watched(night.store)
