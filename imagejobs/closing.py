@@ -6,7 +6,9 @@ how often a batch was opened (its generation), and two closers of one generation
 
 What may happen in between, and what becomes of it:
 
-- A retry that dies between taking the marker away and queueing: the ledger has it as not closed, so it is closed again.
+- A retry that dies between taking the marker away and queueing: the ledger has the batch as not closed, so it is closed
+  again. Only if a closing began and ended between the retry's first word to the ledger and that death, and the retry
+  took that one's marker away, does the batch stay closed without one, until it is closed again.
 - A retry before the files are complete: the generation is another when the closer looks again; it starts anew, finds
   live jobs, takes the marker away and leaves. Whoever sees those jobs final closes the batch.
 - A retry between that look and the marker: the ledger refuses to close the batch, and the closer does the same.
@@ -41,7 +43,7 @@ from imagejobs.manifest import SCHEMA_VERSION, iso, to_line
 from imagejobs.patience import PATIENT, Patience
 from imagejobs.states import State
 
-_REOPENING_SECONDS = 60.0  # so long is a retry left alone that has taken the marker away and queued nothing yet
+_REOPENING_SECONDS = 60.0  # so long is a retry left alone that takes the marker away and has not come to queueing
 _PUT_OFF_SECONDS = (5.0, 600.0)  # the first and the longest wait for a store that refuses
 
 log = structlog.get_logger("imagejobs.closing")
@@ -90,13 +92,16 @@ def reopened(ledger: Ledger, store: Store, batch: Batch, *, now: float, patience
 
 def _take_marker_away(ledger: Ledger, store: Store, batch: Batch, *, now: float, patience: Patience) -> None:
     """The ledger knows first: should this process die in between, the batch is closed again, marker and all."""
-    ledger.batches.reopen(batch.id, closing_until=now + _REOPENING_SECONDS)
+    was_closed = ledger.batches.reopen(batch.id, closing_until=now + _REOPENING_SECONDS)
+    marker = file_key(batch.key, MARKER)
     try:
-        patience(store.delete, file_key(batch.key, MARKER))
+        store.delete(marker)
     except (Refused, Permanent):
-        if batch.closed_at is not None:
-            ledger.batches.leave_closed(batch)
+        if was_closed:
+            ledger.batches.leave_closed(was_closed)  # with its marker
         raise
+    except Transient:
+        patience(store.delete, marker)
 
 
 def _close(ledger: Ledger, store: Store, key: str, *, now: float, patience: Patience, make: Make) -> bool:

@@ -11,7 +11,8 @@ AHEAD_SECONDS = 1.0  # how much of the allowance is sent for ahead: it bridges a
 SLOW_AHEAD_SECONDS = 2.5  # the same for one job, where an allowance of a few a minute would be missed between two turns
 MOST_AHEAD = 500  # without a limit: what a few workers claim between two turns
 MESSAGE_SECONDS = 0.15  # of the allowance in one message: its jobs are claimed, and lost with a process, together
-MOST_IN_MESSAGE = 32
+MOST_IN_MESSAGE = 16  # … whatever the allowance: what a killed process had claimed is looked up
+MOST_UNPACED = 32  # without a limit: of these, a process claims no more at a time than its threads send soon
 EASY_LAG_SECONDS, WORST_LAG_SECONDS = 120.0, 420.0  # copying this far behind: slow down; stop submitting
 STUCK_OUTPUTS = 20  # so many that cannot be had hold nobody up: they are not a backlog
 CREDIT = 200.0  # places that a batch which was held back may catch up, and no more
@@ -42,7 +43,7 @@ def places_ahead(creates_per_minute: float, *, booked_seconds: float) -> int:
 def specs_per_message(creates_per_minute: float) -> int:
     """How many jobs one message names."""
     if creates_per_minute == 0:
-        return MOST_IN_MESSAGE
+        return MOST_UNPACED
     return min(MOST_IN_MESSAGE, ceil(creates_per_minute / 60 * MESSAGE_SECONDS))
 
 

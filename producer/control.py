@@ -105,7 +105,7 @@ class Retried:
 def retry(ledger: Ledger, settings: Settings, plan: RetryPlan) -> Retried:
     """Do what was planned. Raises BadSetting.
 
-    The batch's completion marker is taken away first; a store that does not let us leaves everything as it was.
+    The batch's completion marker is taken away first; a store that refuses leaves everything as it was.
     """
     batch = plan.batch
     with open_store_of(batch.store) as store, reachable_broker(settings, account=batch.account) as broker:

@@ -26,7 +26,7 @@ from worker.tender import Tender
 
 COPY_LEASE_SECONDS = 15.0  # and a read time-out: a copy in hand for longer is taken up by another too, harmlessly
 CUT_SHORT_SECONDS = 2.0
-MOST_IDS = 100  # in one message; ours carry a handful, and a claim of more would go stale before all were sent
+MOST_IDS = 100  # in one message; ours carry 32 at most, and a claim of more would go stale before all were sent
 
 Act = Callable[..., None]
 

@@ -19,13 +19,13 @@ from imagejobs.limiter import Grant
 from imagejobs.queues import BROKER_ERRORS
 from imagejobs.states import State
 from worker.abreast import Abreast, Decided
+from worker.ahead import Ahead, Taken
 from worker.calls import Calls
 from worker.outcomes import Accepted, Held, Outcome, Retry, Unknown, Unsent
 from worker.services import Services
 from worker.stages.guard import guarded
 from worker.stages.submit import POST_WITHIN_SECONDS, create
 from worker.strays import Strays
-from worker.threads import Threads
 
 AHEAD_SECONDS = 2.5  # places farther off than this are left to a later turn, so that no thread waits for long
 LATE_SECONDS = 0.3  # and one spacing: later than this, a slot counts as missed; a few late ones are no burst
@@ -38,12 +38,12 @@ class Submitter:
     """Submitting never holds all threads of a process: copies and looks always find one."""
 
     def __init__(self, services: Services, *, threads: int, is_leaving: Callable[[], bool] = lambda: False) -> None:
-        """Once it `is_leaving` (told to stop), no further part of a message is begun."""
+        """Once it `is_leaving` (told to stop), no job is claimed that would have to wait for a thread."""
         self._services = services
         self._is_leaving = is_leaving
         self._strays = Strays(services, calls=Calls(services))
         self._room = threading.BoundedSemaphore(max(1, threads * 3 // 4))
-        self._threads = Threads(services.creating, threads)
+        self._ahead = Ahead(services.creating, threads)
         self._has_slots = services.settings.creates_per_minute > 0  # as last heard: it may change at any time
         self._refused: tuple[float, Cause] = (-inf, Cause.RATE_LIMITED)  # until when (steady clock) nothing is sent
 
@@ -53,28 +53,25 @@ class Submitter:
             self._services.ledger.turns.give_back(job_ids)
             return
         try:
-            self._submit_in_parts(job_ids)
+            (self._submit if self._has_slots else self._submit_unpaced)(job_ids)
         except BROKER_ERRORS:
             self._services.ledger.turns.give_back(job_ids)  # those not claimed: no other message names them
             raise
         finally:
             self._room.release()
 
-    def _submit_in_parts(self, job_ids: Sequence[int]) -> None:
-        """Where no slot paces creates, threads do: a part of the message goes when it need not wait long for one."""
-        if self._has_slots:
-            self._submit(job_ids, self._services.creating)
-            return
+    def _submit_unpaced(self, job_ids: Sequence[int]) -> None:
+        """No slot to wait for, but a thread: some of the jobs at a time, and what waits for too long goes back."""
         while job_ids:
-            with self._threads.take(len(job_ids)) as taken:
-                if self._is_leaving():
+            with self._ahead.take(len(job_ids), within_seconds=AHEAD_SECONDS) as taken:
+                if not taken.count or self._is_leaving():
                     break
                 self._submit(job_ids[: taken.count], taken)
             job_ids = job_ids[taken.count :]
         if job_ids:
             self._services.ledger.turns.give_back(job_ids)
 
-    def _submit(self, job_ids: Sequence[int], pool: Executor) -> None:
+    def _submit(self, job_ids: Sequence[int], taken: Taken | None = None) -> None:
         services = self._services
         grant = services.creates.reserve(len(job_ids), ahead_seconds=AHEAD_SECONDS)
         if grant.places:
@@ -86,7 +83,9 @@ class Submitter:
             # Before the claim, which may wait for the ledger: whoever looks these jobs up counts from here.
             claimed_at = services.clock.monotonic()
             claimed = self._claim(job_ids[: grant.places], grant)
-            self._send(claimed, grant, first_slot, claimed_at=claimed_at, pool=pool)
+            if taken:
+                taken.keep(len(claimed))
+            self._send(claimed, grant, first_slot, claimed_at=claimed_at, pool=taken or services.creating)
 
     def _claim(self, job_ids: Sequence[int], grant: Grant) -> list[Job]:
         services = self._services
@@ -151,7 +150,10 @@ class Submitter:
                 cancel_after_seconds=services.settings.job_seconds,
                 webhook_url=services.settings.webhook_url,
             )
+            began = services.clock.monotonic()
             outcome = guarded(send, otherwise=lambda error: Unknown(error=error))
+            if not isinstance(outcome, Unsent):
+                self._ahead.took(services.clock.monotonic() - began)
             if isinstance(outcome, Retry) and outcome.cause is Cause.RATE_LIMITED:
                 closed = services.creates.throttled(outcome.after_seconds)
                 outcome = Retry(cause=outcome.cause, error=outcome.error, after_seconds=closed)

@@ -14,7 +14,7 @@ from worker.services import Services
 
 def register(app: Celery, services: Services, *, threads: int, is_leaving: Callable[[], bool]) -> Pulse:
     """Register submit, store, poll and tend on the app. Returns the pulse that sends the last two."""
-    pulse = Pulse(services.broker)
+    pulse = Pulse(services.broker, dice=services.dice)
     for name, act in acts(services, threads=threads, rested=pulse.rest, is_leaving=is_leaving).items():
         app.task(_without_keywords(act), name=name, typing=False)
     return pulse

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, and_, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -26,6 +26,14 @@ _UNFINISHED = (
     .order_by(batches.c.id)
 )
 _OF_KEY = select(batches).where(batches.c.key == bindparam("of_key"))
+
+
+class Closed(NamedTuple):
+    """How a batch was closed."""
+
+    batch_id: int
+    generation: int
+    at: float
 
 
 class Batches:
@@ -135,17 +143,23 @@ class Batches:
         with self._database.write() as connection:
             return connection.execute(update(batches).where(*same).values(**values)).rowcount == 1
 
-    def reopen(self, batch_id: int, *, closing_until: float) -> None:
-        """Closed no longer, though no job is live yet. Should none be then, whoever looks closes it again."""
-        closed = batches.c.id == batch_id, batches.c.closed_at.is_not(None)
-        with self._database.write() as connection:
-            connection.execute(update(batches).where(*closed).values(**{**REOPENED, "closing_until": closing_until}))
+    def reopen(self, batch_id: int, *, closing_until: float) -> Closed | None:
+        """Closed no longer, though no job is live yet: from then on, whoever finds it so closes it again.
 
-    def leave_closed(self, batch: Batch) -> None:
-        """Nothing came of `reopen`: closed as `batch` was before, unless something has come of it meanwhile."""
-        same = batches.c.id == batch.id, batches.c.generation == batch.generation + 1, IS_IDLE
+        A closer that is at it finds a generation that is not its own. Returns how it was closed, if it was.
+        """
+        idle = batches.c.id == batch_id, IS_IDLE
         with self._database.write() as connection:
-            connection.execute(update(batches).where(*same).values(closed_at=batch.closed_at))
+            read = select(batches.c.generation, batches.c.closed_at).where(*idle).with_for_update()
+            was = connection.execute(read).one_or_none()
+            connection.execute(update(batches).where(*idle).values(**{**REOPENED, "closing_until": closing_until}))
+        return Closed(batch_id, was.generation, was.closed_at) if was and was.closed_at is not None else None
+
+    def leave_closed(self, was: Closed) -> None:
+        """Nothing came of `reopen`: closed as it was, unless something has come of it meanwhile."""
+        same = batches.c.id == was.batch_id, batches.c.generation == was.generation + 1, IS_IDLE
+        with self._database.write() as connection:
+            connection.execute(update(batches).where(*same).values(closed_at=was.at))
 
     def put_off_closing(self, batch_id: int, *, until: float) -> None:
         """The closing did not work (a store that refuses): try again then."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -129,6 +130,44 @@ def test_a_retry_that_dies_before_it_queues_leaves_a_batch_that_closes_again(nig
     assert not close(night, now=night.now + 59)
     assert close(night, now=night.now + 61)
     assert has_marker(night)
+
+
+def test_a_retry_that_dies_beside_a_closer_leaves_a_batch_that_closes_again(night: Night):
+    """The closer had its files ready: it finds the batch opened anew, and does not close it without its marker."""
+    store = Watched(night.store)
+    dying = Watched(night.store)
+    dying.after["delete", MARKER] = failing(KeyboardInterrupt())
+
+    def retry_dies() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            retry(night, "r3", store=dying)
+
+    store.after["put", MARKER] = retry_dies
+    assert close(night, store)
+    assert (True, True) == (has_marker(night), night.batch.is_done)
+
+
+def test_a_refusal_after_a_lost_reply_leaves_no_closed_batch_without_its_marker(night: Night):
+    """The marker may be gone: whoever works closes the batch again."""
+    close(night)
+    store = Watched(night.store)
+    store.after["delete", MARKER] = stumbling(store)
+    with pytest.raises(Refused):
+        retry(night, "r3", store=store)
+
+    assert not night.batch.is_done
+    assert close(night, now=night.now + 61)
+    assert has_marker(night)
+
+
+def stumbling(store: Watched) -> Callable[[], None]:
+    """What was done is not heard of, and is refused the next time."""
+
+    def stumble() -> None:
+        store.before["delete", MARKER] = failing(DENIED)
+        raise BLIP
+
+    return stumble
 
 
 def test_a_closer_that_dies_is_replaced(night: Night):

@@ -10,9 +10,15 @@ import pytest
 from imagejobs.states import State
 from tests.servers.waiting import eventually
 from tests.system.fleet import Fleet, rows
+from worker.ahead import MOST_A_THREAD
+from worker.stages.submit import POST_WITHIN_SECONDS
 
 THREADS = 4
-NO_LIMIT = {"IMAGEJOBS_CREATES_PER_MINUTE": "0", "IMAGEJOBS_THREADS": str(THREADS)}
+NO_LIMIT = {
+    "IMAGEJOBS_CREATES_PER_MINUTE": "0",
+    "IMAGEJOBS_THREADS": str(THREADS),
+    "IMAGEJOBS_READ_SECONDS": "15",
+}
 
 
 @pytest.fixture
@@ -39,6 +45,21 @@ def test_no_claim_goes_stale(fleet):
 
     assert {"Accepted": 60} == Counter(event["outcome"] for event in fleet.events("create"))
     assert most <= 4 * THREADS  # on their way, next, and answered but not written yet
+
+
+def test_creates_that_become_slow_make_claims_go_stale_once(fleet):
+    """Quick ones let a worker claim ahead; the first slow one ends that, and a stale claim is no quick create."""
+    fleet.sandbox.faults([])
+    fleet.submit(rows(60), batch="quick")
+    fleet.start(1)
+    fleet.closed("quick")
+    fleet.sandbox.faults([{"on": "create", "kind": "delay_after", "seconds": POST_WITHIN_SECONDS + 1}])
+    fleet.submit(rows(16))
+    fleet.closed()
+
+    late = Counter(event["outcome"] for event in fleet.events("create") if event["batch"] == "night")
+    assert 16 == late["Accepted"]
+    assert late["Unsent"] <= (MOST_A_THREAD - 1) * THREADS
 
 
 def test_told_to_stop_it_begins_no_more(fleet):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from imagejobs.feed import MOST_AHEAD, MOST_IN_MESSAGE, places_ahead, specs_per_message
+from imagejobs.feed import MOST_AHEAD, MOST_IN_MESSAGE, MOST_UNPACED, places_ahead, specs_per_message
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,9 @@ def test_without_a_limit_the_queue_is_filled():
     assert MOST_AHEAD == places_ahead(0, booked_seconds=0.0)
 
 
-@pytest.mark.parametrize(("creates_per_minute", "specs"), [(0, MOST_IN_MESSAGE), (6, 1), (600, 2), (6000, 15)])
+@pytest.mark.parametrize(
+    ("creates_per_minute", "specs"), [(0, MOST_UNPACED), (6, 1), (600, 2), (6000, 15), (60_000, MOST_IN_MESSAGE)]
+)
 def test_a_message_holds_a_fraction_of_a_second(creates_per_minute, specs):
     """Its jobs are claimed together, and with a process that dies all of them have to be looked up."""
     assert specs == specs_per_message(creates_per_minute)
