@@ -26,15 +26,17 @@ def resolve(
     """Decide for each job from the complete list since before the first intent. Pure.
 
     `known` are the predictions that belong to an attempt already. Twins (equal version and input) are told apart by
-    count: as many are adopted as there are predictions. Where a prediction that lost its input (an hour old) may be the
-    job's own, the job is given up as unknown: only a person can tell.
+    count: as many are adopted as there are predictions, the newest by the newest intents (`jobs` come oldest first):
+    one too many is of an attempt before, and its outputs die first. Where a prediction that lost its input (an hour
+    old) may be the job's own, the job is given up as unknown: only a person can tell.
     """
     orphans = [one for one in predictions if one.id not in known]
     by_input: dict[str, list[Prediction]] = defaultdict(list)
     for one in sorted(orphans, key=lambda prediction: prediction.created_at or 0.0, reverse=True):
         by_input[fingerprint(one.version, one.input)].append(one)
     unreadable = [one for one in orphans if not one.input]
-    return [(job, _decide(job, by_input, unreadable, now)) for job in jobs]
+    decided = [(job, _decide(job, by_input, unreadable, now)) for job in reversed(jobs)]
+    return decided[::-1]
 
 
 def _decide(
@@ -57,9 +59,9 @@ def _decide(
 
 
 def _pick(job: Job, twins: list[Prediction]) -> Prediction | None:
-    """Take one of these, which are alike, out of the list: one that names this job, else one that names none."""
+    """Take the newest of these, which are alike, out of the list: one that names this job, else one that names none."""
     named = [one for one in twins if one.tag is not None and one.tag.is_of(job)]
-    found = next(iter([*named, *(one for one in reversed(twins) if one.tag is None)]), None)
+    found = next(iter([*named, *(one for one in twins if one.tag is None)]), None)
     if found is not None:
         twins.remove(found)
     return found

@@ -78,6 +78,14 @@ def test_twins_are_told_apart_by_count():
     assert 1 == sum(isinstance(one, Absent) for one in found)
 
 
+def test_of_one_too_many_the_newest_are_adopted():
+    """The oldest is of an attempt before, whose create was declared absent: its outputs die first."""
+    jobs = [unknown(id=1), unknown(id=2)]
+    made = [a_prediction(id=f"p{second}", created_at=1000.0 + second) for second in (2, 3, 1)]
+
+    assert ["p2", "p3"] == [one.prediction_id for one in outcomes(jobs, made) if isinstance(one, Accepted)]
+
+
 def test_where_inputs_are_gone_a_person_must_decide():
     """After an hour the provider forgets inputs: a prediction of that minute may be ours."""
     found = outcomes([unknown()], [a_prediction(input={}, created_at=1003.0)])
