@@ -74,7 +74,11 @@ class Sweeper:
         services, now = self._services, self._services.clock.now()
         over = {one.id: one.completed_at for one in seen.values() if one.is_final}
         flying = [flight for flight in flights if flight.prediction_id not in over]
-        waits = (flight.intent_at + self._run_times.earliest(flight.version) - now for flight in flying)
+        further_down = self._further_down(flying, seen, now)
+        waits = (
+            (self._due_at(flight, may_be_shown=False) if flight in further_down else self._young_until(flight)) - now
+            for flight in flying
+        )
         return next_sweep(
             calls=calls,
             flying=len(flying),
@@ -82,6 +86,12 @@ class Sweeper:
             soonest_seconds=min(waits, default=0.0),
             limits=Limits(calls_per_minute=services.calls.per_minute(), keep_seconds=services.settings.keep_seconds),
         )
+
+    def _further_down(self, flying: Sequence[Flight], seen: Mapping[str, Prediction], now: float) -> list[Flight]:
+        """The few that the list is not read on for, and will not show: they wait for their single look."""
+        unseen = [flight for flight in flying if flight.prediction_id not in seen]
+        settled = [flight for flight in unseen if flight.intent_at + self._services.settings.settle_seconds < now]
+        return settled if len(unseen) <= FEW and not self._broken_off else []
 
     def _is_listless(self) -> bool:
         return self._services.clock.monotonic() < self._listless_until
@@ -145,8 +155,12 @@ class Sweeper:
 
     def _due_at(self, flight: Flight, *, may_be_shown: bool) -> float:
         """When it is worth a single look: old enough to have ended, and for the list to have shown it if it does."""
-        settling = self._services.settings.settle_seconds if may_be_shown else 0.0
-        return max(flight.due_at, flight.intent_at + max(settling, self._run_times.earliest(flight.version)))
+        shown_at = flight.intent_at + (self._services.settings.settle_seconds if may_be_shown else 0.0)
+        return max(flight.due_at, shown_at, self._young_until(flight))
+
+    def _young_until(self, flight: Flight) -> float:
+        """Before that it can hardly have ended."""
+        return flight.intent_at + self._run_times.earliest(flight.version)
 
     def _conclude(self, flights: Sequence[Flight], seen: Mapping[str, Prediction], singles: Sequence[Flight]) -> None:
         """Decide for those of whom there is something to be said, and write it."""

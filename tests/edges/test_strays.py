@@ -147,6 +147,19 @@ def test_where_nothing_was_lost_nothing_is_searched(desk: Desk):
     assert 0 == desk.sandbox.stats()["lists"]
 
 
+def test_one_that_the_list_is_not_read_on_for_waits_for_its_single_look(desk: Desk):
+    """A hundred newer ones fill the page: to read that again and again would show nothing."""
+    job = desk.claim(ago_seconds=30.0)
+    prediction = desk.create(job)
+    for _ in range(100):
+        desk.services.provider.create(version=job.version, input={"prompt": "another's"}, cancel_after_seconds=600)
+    desk.services.write([(job, Accepted(prediction_id=prediction.id, at=desk.services.clock.now()))])
+    seconds = Sweeper(desk.services).run()
+
+    assert 1.0 < seconds == pytest.approx(desk.job().due_at - desk.services.clock.now(), abs=0.5)
+    assert (1, 0) == (desk.sandbox.stats()["lists"], desk.sandbox.stats()["arrived"].get("get", 0))
+
+
 def test_with_a_batch_that_is_not_finished_the_next_look_is_near(desk: Desk):
     """Its jobs may run at any moment; of a paused one, when somebody resumes it."""
     sweeper, ledger = Sweeper(desk.services), desk.services.ledger
