@@ -8,7 +8,7 @@ What may happen in between, and what becomes of it:
 
 - A retry that dies between taking the marker away and queueing: the ledger has the batch as not closed, so it is closed
   again. Only if a closing began and ended between the retry's first word to the ledger and that death, and the retry
-  took that one's marker away, does the batch stay closed without one, until it is closed again.
+  took that one's marker away, does the batch stay closed without one, until somebody retries any of it.
 - A retry before the files are complete: the generation is another when the closer looks again; it starts anew, finds
   live jobs, takes the marker away and leaves. Whoever sees those jobs final closes the batch.
 - A retry between that look and the marker: the ledger refuses to close the batch, and the closer does the same.

@@ -38,9 +38,12 @@ def acts(
     *,
     threads: int,
     rested: Callable[[str, float], None],
-    is_leaving: Callable[[], bool] = lambda: False,
+    is_leaving: Callable[[], bool],
 ) -> Mapping[str, Act]:
-    """What to do for each message, by its name. `rested` hears when a sweep has run, and when it is due again."""
+    """What to do for each message, by its name.
+
+    `rested` hears when a sweep has run, and when it is due again; `is_leaving` tells whether this process is to stop.
+    """
     submitter = Submitter(services, threads=threads, is_leaving=is_leaving)
     sweeper, tender = Sweeper(services), Tender(services)
     by_name: dict[str, Act] = {

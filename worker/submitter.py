@@ -37,8 +37,8 @@ log = structlog.get_logger("imagejobs.submit")
 class Submitter:
     """Submitting never holds all threads of a process: copies and looks always find one."""
 
-    def __init__(self, services: Services, *, threads: int, is_leaving: Callable[[], bool] = lambda: False) -> None:
-        """Once it `is_leaving` (told to stop), no job is claimed that would have to wait for a thread."""
+    def __init__(self, services: Services, *, threads: int, is_leaving: Callable[[], bool]) -> None:
+        """Once it `is_leaving` (told to stop), jobs that wait for a thread are given back."""
         self._services = services
         self._is_leaving = is_leaving
         self._strays = Strays(services, calls=Calls(services))

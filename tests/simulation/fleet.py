@@ -88,7 +88,7 @@ class Fleet:
         host = Host(f"w{self.started}")
         services = self._services()
         self.hosts.append(host)
-        self.acts[host] = dict(acts(services, threads=THREADS, rested=self._rested))
+        self.acts[host] = dict(acts(services, threads=THREADS, rested=self._rested, is_leaving=lambda: False))
         self.world.note(f"{host.name} starts")
         self.broker.has_memory = False  # whoever connects has all sent anew: the pulse's `wake`
 
