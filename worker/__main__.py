@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 from worker import memory
@@ -10,6 +11,7 @@ from worker import memory
 
 def main() -> int:
     """Work until told to stop. A setting that cannot be used ends it at once, with one line."""
+    signal.signal(signal.SIGTERM, _leave)
     memory.spare()
     from imagejobs.errors import Complaint
     from imagejobs.settings import Settings
@@ -20,6 +22,14 @@ def main() -> int:
     except Complaint as complaint:
         print(f"imagejobs: {complaint}", file=sys.stderr)  # noqa: T201 - before the log is set up
         return complaint.exit_code
+
+
+def _leave(*_: object) -> None:
+    """Told to stop before Celery listens: nothing is in hand yet.
+
+    No exception: it would be raised wherever Python is just then, and where a class is made, it would be made another.
+    """
+    os._exit(0)
 
 
 if __name__ == "__main__":

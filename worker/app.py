@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
 import threading
 import time
 import warnings
@@ -24,7 +22,6 @@ log = structlog.get_logger("imagejobs.worker")
 
 def work(settings: Settings) -> int:
     """Run one worker process until it is told to stop. Raises BadSetting when a door does not open."""
-    signal.signal(signal.SIGTERM, _leave)
     logs.configure(level=settings.log_level)
     setup_logging.connect(_keep_our_log, weak=False)
     # The warning is about pickled messages run as root; ours are JSON ids.
@@ -50,11 +47,6 @@ def work(settings: Settings) -> int:
     worker.start()
     services.close()
     return int(worker.exitcode or 0)
-
-
-def _leave(*_: object) -> None:
-    """Told to stop before Celery listens: nothing is in hand yet."""
-    sys.exit(0)
 
 
 def _keep_our_log(**_: object) -> None:
