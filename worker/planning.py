@@ -49,9 +49,11 @@ class RunTimes:
         if prediction.status == "succeeded" and created is not None and completed is not None:
             self._seen[version].append(max(0.0, completed - created))
 
-    def earliest(self, version: str) -> float:
-        """How old a prediction of this version is before it can be expected to have ended. Never seen: at once."""
-        return min(LATEST_SECONDS, EARLY * min(self._seen.get(version, ()), default=0.0))
+    def earliest(self, version: str, *, unseen: float = 0.0) -> float:
+        """How old a prediction of this version is before it can be expected to have ended; `unseen` if none did yet."""
+        if not self._seen.get(version):
+            return unseen
+        return min(LATEST_SECONDS, EARLY * min(self._seen[version]))
 
 
 def next_sweep(*, calls: int, flying: int, ended_at: Iterable[float], soonest_seconds: float, limits: Limits) -> float:

@@ -42,7 +42,6 @@ class Policy:
     max_tries: int
     keep_seconds: float
     settle_seconds: float
-    first_look_seconds: float = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +67,7 @@ def settle(  # noqa: C901, PLR0912 - one flat match: a case an outcome, and the 
     """Turn a stage's outcome into what to write."""
     match outcome:
         case Accepted():
-            look_at = now + policy.first_look_seconds
-            change = moves.accepted(job, prediction_id=outcome.prediction_id, at=outcome.at, look_at=look_at)
+            change = moves.accepted(job, prediction_id=outcome.prediction_id, at=outcome.at, look_at=now)
             return Settlement(change=change)
         case Answered():
             return Settlement(change=_answered(job, outcome, policy, now))

@@ -30,6 +30,7 @@ SKEW_SECONDS = 60.0  # how far our clock may be ahead of the provider's
 LOOKS_A_SWEEP = 64
 BROKEN_LISTS = 3  # in a row: after these, what they do not show is looked at singly
 SOON_SECONDS, CALM_SECONDS = 0.5, 2.0  # from one look for something that runs to the next: while creates are sent; else
+FIRST_LOOK_SECONDS = 2.0  # how old a prediction is before a single look, where nobody knows how long they take
 LISTLESS_SECONDS = 600.0
 AGAIN_SECONDS = 0.5  # without a list: how soon to see who is due
 
@@ -156,11 +157,11 @@ class Sweeper:
     def _due_at(self, flight: Flight, *, may_be_shown: bool) -> float:
         """When it is worth a single look: old enough to have ended, and for the list to have shown it if it does."""
         shown_at = flight.intent_at + (self._services.settings.settle_seconds if may_be_shown else 0.0)
-        return max(flight.due_at, shown_at, self._young_until(flight))
+        return max(flight.due_at, shown_at, self._young_until(flight, unseen=FIRST_LOOK_SECONDS))
 
-    def _young_until(self, flight: Flight) -> float:
-        """Before that it can hardly have ended."""
-        return flight.intent_at + self._run_times.earliest(flight.version)
+    def _young_until(self, flight: Flight, *, unseen: float = 0.0) -> float:
+        """Before that it can hardly have ended; `unseen` seconds after its intent, where nobody knows."""
+        return flight.intent_at + self._run_times.earliest(flight.version, unseen=unseen)
 
     def _conclude(self, flights: Sequence[Flight], seen: Mapping[str, Prediction], singles: Sequence[Flight]) -> None:
         """Decide for those of whom there is something to be said, and write it."""
@@ -222,4 +223,5 @@ class Sweeper:
     def _patience(self, job: Job) -> float:
         """The older a prediction, the rarer its single looks: a cold start of minutes is normal."""
         age = self._services.clock.now() - (job.intent_at or 0.0)
-        return min(RECHECK_SECONDS, max(1.0, age * 0.3))
+        at_least = min(1.0, self._run_times.earliest(job.version, unseen=1.0))
+        return min(RECHECK_SECONDS, max(at_least, age * 0.3))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -12,12 +15,13 @@ from imagejobs.settings import Settings
 from imagejobs.states import State
 from producer import submit_batch
 from tests.servers.sandbox import SandboxServer
+from tests.servers.waiting import eventually
 from worker.calls import Calls
 from worker.outcomes import Absent, Accepted, Wait
 from worker.planning import NOTHING
 from worker.services import Services, open_services
 from worker.strays import Strays
-from worker.sweeper import CALM_SECONDS, SOON_SECONDS, Sweeper
+from worker.sweeper import CALM_SECONDS, FIRST_LOOK_SECONDS, SOON_SECONDS, Sweeper
 from worker.tender import BUSY_SECONDS, LOOK_UP, Tender
 from worker.tender import CALM_SECONDS as TENDER_CALM_SECONDS
 
@@ -51,6 +55,18 @@ class Desk:
         assert isinstance(made, Prediction)
         return made
 
+    def accept(self, number: int = 1, *, ago_seconds: float = 0.0) -> str:
+        """A create that is answered. Returns its prediction's id."""
+        job = self.claim(number, ago_seconds=ago_seconds)
+        accepted = Accepted(prediction_id=self.create(job).id, at=self.services.clock.now())
+        self.services.write([(job, accepted)])
+        return accepted.prediction_id
+
+    def accept_unlisted(self, number: int = 1, *, ago_seconds: float = 0.0) -> str:
+        """The same where the list lags behind for the rest of the test."""
+        self.sandbox.faults([{"on": "list", "kind": "list_lag", "seconds": 600.0, "rate": 1.0}])
+        return self.accept(number, ago_seconds=ago_seconds)
+
     def lose(self, number: int = 1) -> Job:
         """A create that is declared absent before it reaches the provider; the job waits again."""
         job = self.claim(number)
@@ -66,9 +82,23 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path, redis_url, database_url):
     """On both databases, with predictions that run for as long as a test."""
-    with SandboxServer(tmp_path / "sandbox", run_seconds=600) as sandbox:
+    with opened(tmp_path, redis_url, database_url, run_seconds=600) as desk:
+        yield desk
+
+
+@pytest.fixture
+def quick_desk(tmp_path, redis_url, database_url):
+    """With a model of a tenth of a second."""
+    with opened(tmp_path, redis_url, database_url, run_seconds=0.1) as desk:
+        yield desk
+
+
+@contextmanager
+def opened(folder: Path, redis_url: str, database_url: str, *, run_seconds: float) -> Iterator[Desk]:
+    """A desk whose model takes about so long."""
+    with SandboxServer(folder / "sandbox", run_seconds=run_seconds) as sandbox:
         environ = {**sandbox.settings, "REDIS_URL": redis_url, "DATABASE_URL": database_url}
-        environ |= {"IMAGEJOBS_STORE": (tmp_path / "store").as_uri(), "IMAGEJOBS_CALLS_PER_MINUTE": "0"}
+        environ |= {"IMAGEJOBS_STORE": (folder / "store").as_uri(), "IMAGEJOBS_CALLS_PER_MINUTE": "0"}
         settings = Settings.read(environ)
         submit_batch(SPECS, batch="night", settings=settings)
         services = open_services(settings)
@@ -154,6 +184,7 @@ def test_one_that_the_list_is_not_read_on_for_waits_for_its_single_look(desk: De
     for _ in range(100):
         desk.services.provider.create(version=job.version, input={"prompt": "another's"}, cancel_after_seconds=600)
     desk.services.write([(job, Accepted(prediction_id=prediction.id, at=desk.services.clock.now()))])
+    desk.services.write([(desk.job(), Wait(after_seconds=3.0))])
     seconds = Sweeper(desk.services).run()
 
     assert 1.0 < seconds == pytest.approx(desk.job().due_at - desk.services.clock.now(), abs=0.5)
@@ -211,14 +242,59 @@ def test_a_prediction_that_the_list_shows_running_may_be_looked_at_singly_at_onc
 
 def test_a_few_that_the_list_does_not_show_are_looked_at_before_it_has_settled(desk: Desk):
     """It is not read on for so few of them, and they may have ended."""
-    desk.sandbox.faults([{"on": "list", "kind": "list_lag", "seconds": 600.0, "rate": 1.0}])
-    job = desk.claim()
-    accepted = Accepted(prediction_id=desk.create(job).id, at=desk.services.clock.now())
-    desk.services.write([(job, accepted)])
-    desk.services.write([(desk.job(), Wait(after_seconds=-1.0))])
+    desk.accept_unlisted(ago_seconds=FIRST_LOOK_SECONDS)
     Sweeper(desk.services).run()
 
     assert (State.RUNNING, 1) == (desk.job().state, desk.sandbox.stats()["gets"])
+
+
+def test_no_single_look_is_spent_on_what_has_just_begun(desk: Desk):
+    """Nobody knows yet how long they take; the list may show it soon."""
+    desk.accept_unlisted()
+    Sweeper(desk.services).run()
+    job, gets = desk.job(), desk.sandbox.stats()["gets"]
+
+    assert job.intent_at is not None
+    assert gets == 0 or desk.services.clock.now() > job.intent_at + FIRST_LOOK_SECONDS
+
+
+def test_a_quick_one_that_the_list_does_not_show_is_looked_at_as_soon_as_it_may_have_ended(quick_desk: Desk):
+    """The last few of a batch would else be waited for as long as if nobody knew."""
+    desk, sweeper = quick_desk, Sweeper(quick_desk.services)
+    first = desk.accept(1)
+    eventually(lambda: desk.services.provider.get(first).is_final, what="the first ends")
+    sweeper.run()
+    assert State.STORING is desk.job(1).state
+
+    second = desk.accept_unlisted(2)
+    eventually(lambda: desk.services.provider.get(second).is_final, what="the second ends")
+    sweeper.run()
+    intent_at = desk.job(2).intent_at
+
+    assert intent_at is not None
+    assert State.STORING is desk.job(2).state or desk.services.clock.now() > intent_at + FIRST_LOOK_SECONDS
+
+
+def test_a_quick_one_that_runs_on_is_looked_at_again_soon(quick_desk: Desk):
+    """A second later, as with slower ones, would be as long as several of them take."""
+    desk, sweeper = quick_desk, Sweeper(quick_desk.services)
+    first = desk.accept(1)
+    eventually(lambda: desk.services.provider.get(first).is_final, what="the first ends")
+    sweeper.run()
+    desk.sandbox.faults([{"on": "create", "kind": "slow_run", "seconds": 600.0}])
+    desk.accept(2)
+    desk.sandbox.faults([{"on": "list", "kind": "list_lag", "seconds": 600.0, "rate": 1.0}])
+    looked_at = eventually(lambda: _looked(desk, sweeper), what="it is looked at")
+
+    assert State.RUNNING is desk.job(2).state
+    assert 0.0 < desk.job(2).due_at - looked_at < 1.0
+
+
+def _looked(desk: Desk, sweeper: Sweeper) -> float | None:
+    """When a sweep began that looked at one singly."""
+    before, began = desk.sandbox.stats()["gets"], desk.services.clock.now()
+    sweeper.run()
+    return began if desk.sandbox.stats()["gets"] > before else None
 
 
 PAGE_AND_MORE = 120  # predictions: the list has a hundred on a page

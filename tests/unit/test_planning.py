@@ -124,6 +124,13 @@ def test_a_version_that_was_never_seen_is_looked_at_at_once():
     assert 0.0 == learnt(ended(after_seconds=9.0)).earliest("another")
 
 
+def test_whoever_asks_says_what_holds_for_one_never_seen():
+    """A single look costs a call, and waits; one that is known does not."""
+    assert (2.0, EARLY * 9.0) == tuple(
+        learnt(ended(after_seconds=9.0)).earliest(version, unseen=2.0) for version in ("another", "v")
+    )
+
+
 def test_the_shortest_run_time_says_when_to_begin_to_look():
     """A little before it."""
     assert EARLY * 4.0 == learnt(ended(after_seconds=9.0), ended(after_seconds=4.0)).earliest("v")

@@ -25,17 +25,13 @@ from sandbox.fate import run_seconds
 from sandbox.listing import PAGE
 from sandbox.provider import QUEUE_SHARE
 from worker.planning import FEW, Limits, next_sweep
-from worker.settle import Policy
 from worker.submitter import AHEAD_SECONDS, LATE_SECONDS
-from worker.sweeper import SOON_SECONDS
+from worker.sweeper import FIRST_LOOK_SECONDS, SOON_SECONDS
 from worker.tender import BUSY_SECONDS
 from worker.tender import CALM_SECONDS as TEND_CALM_SECONDS
 
 VERSION = "the one model of a benchmark"
 SETTINGS = Settings()
-POLICY = Policy(
-    max_tries=SETTINGS.max_tries, keep_seconds=SETTINGS.keep_seconds, settle_seconds=SETTINGS.settle_seconds
-)
 
 
 class Account:
@@ -180,9 +176,9 @@ class Account:
             oldest = self._made - PAGE * (len(pages) + 1)
             pages.append([picture for picture in left if picture.place >= oldest])
             left = [picture for picture in left if picture.place < oldest]
-        settling = max(SETTINGS.settle_seconds if len(left) > FEW else 0.0, worker.run_times.earliest(VERSION))
-        due = (max(one.intent_at + settling, one.intent_at + POLICY.first_look_seconds) for one in left)
-        return pages, [picture for picture, at in zip(left, due, strict=True) if at <= self._loop.now]
+        earliest = worker.run_times.earliest(VERSION, unseen=FIRST_LOOK_SECONDS)
+        settling = max(SETTINGS.settle_seconds if len(left) > FEW else 0.0, earliest)
+        return pages, [picture for picture in left if picture.intent_at + settling <= self._loop.now]
 
     def _call(self, worker: Worker, own: float, theirs: float) -> Task:
         self.other_calls += 1
