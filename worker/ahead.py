@@ -56,23 +56,37 @@ class Ahead:
         Those that are not made by the end of the block come back.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._free() > 0, timeout=within_seconds)
+            self._changed.wait_for(self._is_worth_it, timeout=within_seconds)
             taken = Taken(self, self._pool, max(0, min(most, self._free())))
             self._under_way += taken.count
+            self._wake_one()
         try:
             yield taken
         finally:
             taken.keep(0)
 
     def _free(self) -> int:
+        return self._most() - self._under_way
+
+    def _most(self) -> int:
         a_thread = WAIT_SECONDS / max(self._seconds, WAIT_SECONDS / MOST_A_THREAD)
-        return int(self._threads * max(1.0, a_thread)) - self._under_way
+        return int(self._threads * max(1.0, a_thread))
+
+    def _is_worth_it(self) -> bool:
+        """Enough for a claim of some size, which costs about as much as one of a single job; threads have work meanwhile."""
+        waiting = self._most() - self._threads
+        return self._free() > waiting // 3
+
+    def _wake_one(self) -> None:
+        """Of those who wait: all of them, at each call that ends, would only find that another was quicker."""
+        if self._is_worth_it():
+            self._changed.notify()
 
     def give_back(self, count: int) -> None:
         """So many calls have ended, or will not be made."""
         with self._changed:
             self._under_way -= count
-            self._changed.notify_all()
+            self._wake_one()
 
     def took(self, seconds: float) -> None:
         """A create was sent, and took so long. A slow one counts at once, and is forgotten over the next quick ones."""

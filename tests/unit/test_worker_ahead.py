@@ -69,6 +69,28 @@ def test_whoever_finds_none_waits_until_a_call_ends(ahead):
     assert all(call.result(10) for call in calls)
 
 
+def test_whoever_waits_for_threads_gets_several_at_once():
+    """While others have enough to do: a claim of one job costs about as much as one of a dozen."""
+    ends = [threading.Event() for _ in range(MOST_A_THREAD * THREADS)]
+    with ThreadPoolExecutor(len(ends)) as pool, ThreadPoolExecutor(1) as waiting:
+        ahead = Ahead(pool, THREADS)
+        for _ in range(40):
+            ahead.took(0.01)
+        with ahead.take(len(ends), within_seconds=0.0) as taken:
+            calls = [taken.submit(end.wait) for end in ends]
+        waits = waiting.submit(taken_within_a_minute, ahead)
+        for end, call in zip(ends, calls, strict=True):
+            end.set()
+            call.result(10)
+
+        assert THREADS < waits.result(10)
+
+
+def taken_within_a_minute(ahead: Ahead) -> int:
+    with ahead.take(1000, within_seconds=60.0) as taken:
+        return taken.count
+
+
 @pytest.mark.parametrize(
     ("took", "a_thread"),
     [
