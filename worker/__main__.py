@@ -11,8 +11,8 @@ from worker import memory
 
 def main() -> int:
     """Work until told to stop. A setting that cannot be used ends it at once, with one line."""
-    signal.signal(signal.SIGTERM, _leave)
     memory.spare()
+    signal.signal(signal.SIGTERM, _leave)
     from imagejobs.errors import Complaint
     from imagejobs.settings import Settings
     from worker.app import work

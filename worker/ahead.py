@@ -73,7 +73,7 @@ class Ahead:
         return int(self._threads * max(1.0, a_thread))
 
     def _is_worth_it(self) -> bool:
-        """Enough for a claim of some size, which costs about as much as one of a single job; threads have work meanwhile."""
+        """Enough for a claim of some size, which costs little more than one of a single job; the threads have work."""
         waiting = self._most() - self._threads
         return self._free() > waiting // 3
 

@@ -1,30 +1,43 @@
 """What keeps a worker small and its memory cheap: `spare` before anything else is imported, `give_back` later.
 
 None of it is needed for a worker to work: where a platform does not have it, the process is larger. See
-docs/decisions/0024 and 0031.
+docs/decisions/0024, 0031 and 0035.
 """
 
 from __future__ import annotations
 
 import ctypes
 import gc
+import os
 import sys
 
-_M_ARENA_MAX = -8  # mallopt(3), glibc
+# By default each thread gets a pool of its own, and keeps the largest that it ever had to hold; and beside it a cache
+# of small blocks, which fills up over hours. A worker's threads take turns at the interpreter's lock anyway.
+_FOR_ALL_THREADS = "glibc.malloc.arena_max=1:glibc.malloc.tcache_count=0"
+_BEGUN_ANEW = "_IMAGEJOBS_BEGUN_ANEW"
 _COLLECT_AFTER = (10_000, 10, 5)  # Python's own: 700 objects more than before, and every tenth time the older ones too
 
 
 def spare() -> None:
     """One pool of memory for all threads, no library that only paints, and cycles looked for rarely."""
-    # By default each thread gets a pool of its own, and keeps the largest that it ever had to hold. The threads of a
-    # worker take turns at the interpreter's lock anyway.
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_ARENA_MAX, 1)
+    _tune_malloc()
     # structlog imports rich where it is there, to paint tracebacks with: six megabytes, for a log that is read as JSON.
     sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # None: an import of it fails, as if it were absent
     # No call and no image is part of a cycle: they are freed when they are done with, and looking costs a twentieth.
     gc.set_threshold(*_COLLECT_AFTER)
+
+
+def _tune_malloc() -> None:
+    """glibc reads its tunables when a program begins, so this one begins anew with them, once: some 20 milliseconds.
+
+    What the owner has set beside them stays; some programs lose the variable on the way, so another says that it was
+    tried.
+    """
+    if _BEGUN_ANEW in os.environ or not hasattr(ctypes.CDLL(None), "gnu_get_libc_version"):
+        return
+    own = os.environ.get("GLIBC_TUNABLES")
+    os.environ |= {"GLIBC_TUNABLES": f"{own}:{_FOR_ALL_THREADS}" if own else _FOR_ALL_THREADS, _BEGUN_ANEW: "1"}
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - our own command, no shell
 
 
 def give_back() -> None:

@@ -31,6 +31,7 @@ LONGEST_REPLY_SECONDS = 900.0  # of PostgreSQL's: a migration, or a retry of a m
 BUSY_SECONDS = 30  # how long a write waits for another process's; longer than any transaction of ours
 ASK_AGAIN_SECONDS = 0.003  # SQLite asks again after one and three milliseconds; then we begin anew
 ON_END_SECONDS, ROOM_SECONDS = 0.03, 0.004  # so long may one process write on end; then others are left so much room
+KEPT_STATEMENTS = 32  # of each connection, prepared: about as many as run all day; each of some ten kilobytes
 OLDEST_SQLITE = (3, 35)  # RETURNING
 
 
@@ -161,7 +162,8 @@ def _sqlite(url: str, path: str) -> Engine:
     # The connection given back last is taken first: each keeps a cache of its own, and few are ever needed at once.
     shared: dict[str, Any] = {"pool_size": 8, "max_overflow": 24, "pool_use_lifo": True}
     pool = shared if path else {"poolclass": StaticPool}
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, **pool)
+    connect = {"timeout": BUSY_SECONDS, "cached_statements": KEPT_STATEMENTS}
+    engine = create_engine(url, connect_args=connect, **pool)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

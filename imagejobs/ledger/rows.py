@@ -31,7 +31,7 @@ def alike(values: Sequence[One]) -> Iterator[list[One]]:
 def padded(values: Sequence[One]) -> list[One]:
     """The values for an `IN`, the last one again and again up to a power of two.
 
-    Each length is a statement of its own, and each connection to SQLite keeps the last 128 that it prepared.
+    Each length is a statement of its own, and each connection to SQLite keeps the last few that it prepared.
     """
     found = list(values)
     missing = (1 << (len(found) - 1).bit_length()) - len(found)
