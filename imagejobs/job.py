@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from json.encoder import encode_basestring as _quoted
 from typing import Any, NamedTuple, Self
 
 from imagejobs.states import LIVE, State
@@ -66,7 +67,7 @@ class SpecText(NamedTuple):
     @property
     def fingerprint(self) -> str:
         """Canonical JSON of what makes it this spec and no other: `submit` compares batches by it."""
-        return f"[{_encode(self.id)},{_encode(self.version)},{self.input},{self.tags or 'null'}]"
+        return f"[{_quoted(self.id)},{_quoted(self.version)},{self.input},{self.tags or 'null'}]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

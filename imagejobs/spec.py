@@ -16,6 +16,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from itertools import chain, islice
 from typing import Any, NamedTuple
 
@@ -37,6 +38,7 @@ _MESSAGE_CHARACTERS = 160  # of a library's own text
 _NOT_UTF8 = "not UTF-8 text: save the file as UTF-8"
 _WHOLE_NUMBERS = range(-(2**63), 2**63)  # what databases and Parquet hold
 _NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9_-])?")
+_VERSION_CHARACTERS = 100 + 1 + 100 + 1 + 64
 _VERSION = re.compile(r"(?:[\w.-]{1,100}/[\w.-]{1,100}(?::[0-9a-f]{64})?|[0-9a-f]{64})", re.ASCII)
 
 NAME_RULE = 'must be 1 to 128 of the characters A-Z a-z 0-9 . _ -, first a letter or digit, no dot at the end, no ".."'
@@ -99,7 +101,12 @@ def is_name(text: Any) -> bool:
 
 def is_version(text: Any) -> bool:
     """Whether a text can be a model version: owner/name:hash, the hash alone, or an official model's owner/name."""
-    return isinstance(text, str) and _VERSION.fullmatch(text) is not None
+    return isinstance(text, str) and len(text) <= _VERSION_CHARACTERS and _is_version(text)
+
+
+@lru_cache(maxsize=64)  # a file has few, and none is long
+def _is_version(text: str) -> bool:
+    return _VERSION.fullmatch(text) is not None
 
 
 def row_bytes(row: Mapping[str, Any], *, line: int) -> bytes:
@@ -139,7 +146,7 @@ def _without_nulls(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _unfold(row: dict[str, Any], *, number: int, default_version: str) -> _Row:
-    row_id = row.pop("id", f"row-{number:06d}")
+    row_id = row.pop("id") if "id" in row else f"row-{number:06d}"
     version = row.pop("version", default_version)
     tags = row.pop("tags", {})
     nested = "input" in row
@@ -170,7 +177,8 @@ def _row_faults(row: _Row, *, line: int) -> Iterator[Fault]:
         yield Fault(line, "", 'asks for nothing: give a "prompt" at least')
     for name in row.rest or {}:
         yield Fault(line, shown_key(name), unknown_key(name, KEYS) + ' (what the model is to read belongs in "input")')
-    yield from _tag_faults(row.tags, line=line)
+    if row.tags != {}:
+        yield from _tag_faults(row.tags, line=line)
 
 
 def _tag_faults(tags: Any, *, line: int) -> Iterator[Fault]:

@@ -60,7 +60,9 @@ class StableDiffusion:
         width, height = accepted["width"], accepted["height"]
         if width * height > MAX_PIXELS:
             raise BadInput([Fault(line, "width", _too_large(width, height))])
-        return {name: value for name, value in accepted.items() if value is not None}
+        if accepted["negative_prompt"] is None:
+            del accepted["negative_prompt"]
+        return accepted
 
 
 def _faults(error: ValidationError, line: int) -> list[Fault]:
