@@ -10,6 +10,7 @@ import ctypes
 import gc
 import os
 import sys
+from contextlib import suppress
 
 # By default each thread gets a pool of its own, and keeps the largest that it ever had to hold; and beside it a cache
 # of small blocks, which fills up over hours. A worker's threads take turns at the interpreter's lock anyway.
@@ -37,7 +38,8 @@ def _tune_malloc() -> None:
         return
     own = os.environ.get("GLIBC_TUNABLES")
     os.environ |= {"GLIBC_TUNABLES": f"{own}:{_FOR_ALL_THREADS}" if own else _FOR_ALL_THREADS, _BEGUN_ANEW: "1"}
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - our own command, no shell
+    with suppress(OSError):
+        os.execv(sys.executable or "", [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - our own command, no shell
 
 
 def give_back() -> None:
