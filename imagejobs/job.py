@@ -102,6 +102,7 @@ class Flight:
     version: str
     prediction_id: str
     intent_at: float
+    accepted_at: float
     due_at: float
     cancel_requested: bool
 

@@ -22,6 +22,7 @@ SECONDS_A_CALL = 1.0  # a sweep that will take n calls comes after n seconds at 
 SHORTEST_SECONDS = 0.25  # without any limit it is the processor's time that a sweep, or a call, costs
 SLOWEST_SECONDS = 20.0
 KEEP_SHARE = 0.05  # of the time that outputs are kept: the rest of it belongs to their copying
+SELDOM_SECONDS = 30.0  # from one single look to the next, at the most
 NOTHING = math.inf  # a sweep's rest when nothing is unfinished: until somebody brings work
 REMEMBERED = 64  # run times of a version; one that changes (a cold start, and then none) is forgotten as quickly
 EARLY = 0.8  # of the shortest run time seen lately: before that nothing is looked for
@@ -72,6 +73,15 @@ def next_sweep(*, calls: int, flying: int, ended_at: Iterable[float], soonest_se
     planned = max(min(soonest_seconds, BLIND_SECONDS), min(latest, worth_it))
     wait = max(SHORTEST_SECONDS, spared, planned)
     return min(wait, SLOWEST_SECONDS, max(SHORTEST_SECONDS, limits.keep_seconds * KEEP_SHARE))
+
+
+def next_look(*, age_seconds: float, earliest_seconds: float) -> float:
+    """Seconds from a single look at what runs on to the next: the older, the rarer. A cold start of minutes is normal.
+
+    Of a quick model it is soon: when it is twice as old, and a second later at the latest.
+    """
+    soon = min(1.0, max(SHORTEST_SECONDS, earliest_seconds, age_seconds))
+    return min(SELDOM_SECONDS, max(soon, age_seconds * 0.3))
 
 
 def ending_rate(ended_at: Sequence[float]) -> float:

@@ -20,9 +20,9 @@ from worker.abreast import Decided
 from worker.calls import Calls
 from worker.looks import Looks
 from worker.outcomes import GiveUp, Held, Outcome, Retry, Wait
-from worker.planning import FEW, NOTHING, Limits, RunTimes, next_sweep
+from worker.planning import FEW, NOTHING, Limits, RunTimes, next_look, next_sweep
 from worker.services import Services
-from worker.stages.poll import RECHECK_SECONDS, runs_on
+from worker.stages.poll import runs_on
 from worker.stages.record import SURELY_READABLE_SECONDS
 from worker.strays import Strays
 
@@ -155,13 +155,17 @@ class Sweeper:
         return [flight for flight in unseen if self._due_at(flight, may_be_shown=may_be_shown) <= now][:LOOKS_A_SWEEP]
 
     def _due_at(self, flight: Flight, *, may_be_shown: bool) -> float:
-        """When it is worth a single look: old enough to have ended, and for the list to have shown it if it does."""
-        shown_at = flight.intent_at + (self._services.settings.settle_seconds if may_be_shown else 0.0)
-        return max(flight.due_at, shown_at, self._young_until(flight, unseen=FIRST_LOOK_SECONDS))
+        """When it is worth a single look: old enough to have ended, and for the list to have shown it if it does.
 
-    def _young_until(self, flight: Flight, *, unseen: float = 0.0) -> float:
-        """Before that it can hardly have ended; `unseen` seconds after its intent, where nobody knows."""
-        return flight.intent_at + self._run_times.earliest(flight.version, unseen=unseen)
+        Where creates are paced, it began seconds after its intent.
+        """
+        shown_at = flight.intent_at + (self._services.settings.settle_seconds if may_be_shown else 0.0)
+        ended_at = flight.accepted_at + self._run_times.earliest(flight.version, unseen=FIRST_LOOK_SECONDS)
+        return max(flight.due_at, shown_at, ended_at)
+
+    def _young_until(self, flight: Flight) -> float:
+        """Before that no list is read for it: however late it was accepted, it has not ended yet."""
+        return flight.intent_at + self._run_times.earliest(flight.version)
 
     def _conclude(self, flights: Sequence[Flight], seen: Mapping[str, Prediction], singles: Sequence[Flight]) -> None:
         """Decide for those of whom there is something to be said, and write it."""
@@ -217,11 +221,9 @@ class Sweeper:
             return GiveUp(cause=error.cause, error=str(error))
         age = self._services.clock.now() - (job.intent_at or 0.0)
         if age < SURELY_READABLE_SECONDS:
-            return Wait(after_seconds=10.0, error=str(error))
+            return Wait(after_seconds=self._patience(job), error=str(error))
         return Retry(cause=Cause.EXPIRED, error=str(error))
 
     def _patience(self, job: Job) -> float:
-        """The older a prediction, the rarer its single looks: a cold start of minutes is normal."""
         age = self._services.clock.now() - (job.intent_at or 0.0)
-        at_least = min(1.0, self._run_times.earliest(job.version, unseen=1.0))
-        return min(RECHECK_SECONDS, max(at_least, age * 0.3))
+        return next_look(age_seconds=age, earliest_seconds=self._run_times.earliest(job.version, unseen=1.0))

@@ -90,6 +90,7 @@ def flight_query() -> Select[Any]:
             jobs.c.version,
             attempts.c.prediction_id,
             attempts.c.intent_at,
+            attempts.c.accepted_at,
             jobs.c.due_at,
             jobs.c.cancel_requested,
         )
@@ -100,12 +101,13 @@ def flight_query() -> Select[Any]:
 
 def flight_of(row: Row[Any]) -> Flight:
     """One row of `flight_query`."""
-    job_id, version, prediction_id, intent_at, due_at, cancel_requested = row
+    job_id, version, prediction_id, intent_at, accepted_at, due_at, cancel_requested = row
     return Flight(
         job_id=job_id,
         version=version,
         prediction_id=prediction_id,
         intent_at=intent_at,
+        accepted_at=accepted_at,
         due_at=due_at,
         cancel_requested=cancel_requested == END_IT,
     )

@@ -16,6 +16,7 @@ from imagejobs.edges.provider import Provider
 from imagejobs.edges.store import Store
 from imagejobs.ledger import Ledger
 from imagejobs.settings import Settings
+from tests.edges.desk import Desk, open_desk
 from tests.edges.download_door import open_door
 from tests.edges.every_store import Open
 from tests.edges.provider_door import TOKEN
@@ -127,3 +128,17 @@ def public() -> Iterator[Downloader]:
     door = open_door("https://api.replicate.com")
     yield door
     door.close()
+
+
+@pytest.fixture
+def desk(tmp_path: Path, redis_url: str, database_url: str) -> Iterator[Desk]:
+    """On both databases, with predictions that run for as long as a test."""
+    with open_desk(tmp_path, redis_url, database_url, run_seconds=600) as desk:
+        yield desk
+
+
+@pytest.fixture
+def quick_desk(tmp_path: Path, redis_url: str, database_url: str) -> Iterator[Desk]:
+    """With a model of a tenth of a second."""
+    with open_desk(tmp_path, redis_url, database_url, run_seconds=0.1) as desk:
+        yield desk

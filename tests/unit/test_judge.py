@@ -171,6 +171,6 @@ def test_an_end_in_the_future_counts_from_now(completed_at):
 def test_what_runs_on_in_time_and_is_wanted_needs_no_decision(status, age_seconds, is_unwanted, expected):
     """Of all others the job is read, and judged."""
     facts = {"version": "v", "prediction_id": "p", "due_at": 0.0}
-    flight = Flight(job_id=1, intent_at=1000.0, cancel_requested=is_unwanted, **facts)
+    flight = Flight(job_id=1, intent_at=1000.0, accepted_at=1001.0, cancel_requested=is_unwanted, **facts)
 
     assert expected is runs_on(flight, a_prediction(status=status), now=1000.0 + age_seconds, limit_seconds=LIMIT)

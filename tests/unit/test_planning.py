@@ -16,10 +16,12 @@ from worker.planning import (
     FEW,
     LATEST_SECONDS,
     REMEMBERED,
+    SELDOM_SECONDS,
     SHORTEST_SECONDS,
     SLOWEST_SECONDS,
     Limits,
     RunTimes,
+    next_look,
     next_sweep,
 )
 
@@ -147,6 +149,33 @@ def test_a_cold_start_is_forgotten_with_the_first_warm_run():
 def test_a_model_of_minutes_is_not_taken_at_its_word():
     """A cold start of minutes says nothing of what comes after it."""
     assert LATEST_SECONDS == learnt(ended(after_seconds=600.0)).earliest("v")
+
+
+@pytest.mark.parametrize(
+    ("age_seconds", "earliest_seconds", "seconds"),
+    [
+        (2.0, 1.0, 1.0),  # nobody knows how long it takes
+        (20.0, 1.0, 6.0),
+        (300.0, 1.0, SELDOM_SECONDS),  # a cold start
+        (40.0, 30.0, 12.0),
+        (0.1, 0.0, SHORTEST_SECONDS),  # a provider that tells whole seconds only
+        (0.5, 0.2, 0.5),  # a quick model
+        (3.0, 0.2, 1.0),  # … that takes long
+    ],
+)
+def test_the_older_a_prediction_the_rarer_its_single_looks(age_seconds, earliest_seconds, seconds):
+    """Each is a call for one image."""
+    assert seconds == pytest.approx(next_look(age_seconds=age_seconds, earliest_seconds=earliest_seconds))
+
+
+def test_a_quick_model_that_takes_long_costs_a_few_single_looks():
+    """Three seconds, where it took a fifth of one."""
+    age, looks = EARLY * 0.2, 0
+    while age < 3.0:
+        looks += 1
+        age += next_look(age_seconds=age, earliest_seconds=EARLY * 0.2)
+
+    assert looks <= 5
 
 
 @pytest.mark.parametrize(

@@ -176,9 +176,10 @@ class Account:
             oldest = self._made - PAGE * (len(pages) + 1)
             pages.append([picture for picture in left if picture.place >= oldest])
             left = [picture for picture in left if picture.place < oldest]
-        earliest = worker.run_times.earliest(VERSION, unseen=FIRST_LOOK_SECONDS)
-        settling = max(SETTINGS.settle_seconds if len(left) > FEW else 0.0, earliest)
-        return pages, [picture for picture in left if picture.intent_at + settling <= self._loop.now]
+        now, earliest = self._loop.now, worker.run_times.earliest(VERSION, unseen=FIRST_LOOK_SECONDS)
+        settled_before = now - (SETTINGS.settle_seconds if len(left) > FEW else 0.0)
+        created = ((picture, picture.created_at or now) for picture in left if picture.intent_at <= settled_before)
+        return pages, [picture for picture, created_at in created if created_at + earliest <= now]
 
     def _call(self, worker: Worker, own: float, theirs: float) -> Task:
         self.other_calls += 1
