@@ -9,12 +9,13 @@ from typing import NoReturn
 
 def main() -> NoReturn:
     """Run the command line and end the process. Ctrl-C while it is loaded ends it as quietly as later."""
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.default_int_handler:  # else it is ignored: a job of a shell without job control
+    heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # else ignored: a shell's background job
+    if heard:
         signal.signal(signal.SIGINT, _leave)
     from producer import cli
 
-    signal.signal(signal.SIGINT, before)
+    if heard:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     cli.main()
 
 

@@ -12,10 +12,9 @@ import os
 import sys
 from contextlib import suppress
 
-# By default each thread gets a pool of its own, and keeps the largest that it ever had to hold; and beside it a cache
-# of small blocks, which fills up over hours. A worker's threads take turns at the interpreter's lock anyway.
-_FOR_ALL_THREADS = "glibc.malloc.arena_max=1:glibc.malloc.tcache_count=0"
-_BEGUN_ANEW = "_IMAGEJOBS_BEGUN_ANEW"
+_ARENA_MAX = -8  # M_ARENA_MAX of glibc's malloc.h
+_NO_CACHE = "glibc.malloc.tcache_count"
+_BEGUN_ANEW = "imagejobs_begun_anew"  # an option of Python's -X: it survives where the environment does not
 _COLLECT_AFTER = (10_000, 10, 5)  # Python's own: 700 objects more than before, and every tenth time the older ones too
 
 
@@ -29,17 +28,28 @@ def spare() -> None:
 
 
 def _tune_malloc() -> None:
-    """glibc reads its tunables when a program begins, so this one begins anew with them, once: some 20 milliseconds.
+    """By default each thread gets a pool of its own, and beside it a cache of small blocks, which fills up over hours.
 
-    What the owner has set beside them stays; some programs lose the variable on the way, so another says that it was
-    tried.
+    A worker's threads take turns at the interpreter's lock anyway.
     """
-    if _BEGUN_ANEW in os.environ or not hasattr(ctypes.CDLL(None), "gnu_get_libc_version"):
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "gnu_get_libc_version"):
         return
+    libc.mallopt(_ARENA_MAX, 1)
+    if _NO_CACHE not in os.environ.get("GLIBC_TUNABLES", "") and _BEGUN_ANEW not in sys._xoptions and sys.executable:
+        _begin_anew()
+
+
+def _begin_anew() -> None:
+    """glibc reads its tunables when a program begins, so this one becomes the same command once more: 20 milliseconds.
+
+    What the owner has set of them stays.
+    """
     own = os.environ.get("GLIBC_TUNABLES")
-    os.environ |= {"GLIBC_TUNABLES": f"{own}:{_FOR_ALL_THREADS}" if own else _FOR_ALL_THREADS, _BEGUN_ANEW: "1"}
+    tuned = os.environ | {"GLIBC_TUNABLES": f"{own}:{_NO_CACHE}=0" if own else f"{_NO_CACHE}=0"}
+    again = [sys.executable, "-X", _BEGUN_ANEW, *sys.orig_argv[1:]]
     with suppress(OSError):
-        os.execv(sys.executable or "", [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - our own command, no shell
+        os.execve(sys.executable, again, tuned)  # noqa: S606 - our own command, no shell
 
 
 def give_back() -> None:

@@ -28,6 +28,7 @@ class Owner:
     ("program", "library", "number", "code"),
     [
         pytest.param("worker", "celery", signal.SIGTERM, 0, id="worker"),
+        pytest.param("worker", "celery", signal.SIGINT, 0, id="worker-by-hand"),
         pytest.param("producer", "typer", signal.SIGINT, 130, id="command-line"),
     ],
 )

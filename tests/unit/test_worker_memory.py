@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 
 import pytest
 
-OURS = "glibc.malloc.arena_max=1:glibc.malloc.tcache_count=0"
-MARKED = ("GLIBC_TUNABLES", "_IMAGEJOBS_BEGUN_ANEW")
+OURS = "glibc.malloc.tcache_count=0"
+BEGUN_ANEW = ("-X", "imagejobs_begun_anew")
+
+with_glibc = pytest.mark.skipif(
+    not hasattr(ctypes.CDLL(None), "gnu_get_libc_version"), reason="it is glibc that keeps it, and that can be told"
+)
+
+
+def output(program: str, *options: str, tunables: str = "") -> str:
+    """What Python prints for it, begun with these options and glibc's tunables."""
+    environ: Mapping[str, str] = {**os.environ, "GLIBC_TUNABLES": tunables}
+    command = [sys.executable, *options, "-c", program]
+    return subprocess.run(command, env=environ, stdout=subprocess.PIPE, text=True, check=True).stdout
+
 
 PROGRAM = """
 import resource
@@ -29,12 +43,10 @@ print(resident() - before)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="it is glibc that keeps it, and that can be told")
+@with_glibc
 def test_no_room_is_kept_for_the_next_manifest():
     """By default glibc takes the first large block that is freed for a sign that more will come."""
-    done = subprocess.run([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, check=True)
-
-    assert int(done.stdout) < 1_000_000
+    assert int(output(PROGRAM)) < 1_000_000
 
 
 THREADS = """
@@ -66,30 +78,61 @@ freed.set()
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="it is glibc that gives each thread a cache")
+@with_glibc
 def test_no_thread_keeps_what_it_freed():
     """By default each keeps some of every size that it ever needed, for ever."""
-    kept = [
-        int(subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=True).stdout)
-        for program in (THREADS, THREADS.replace("memory.spare()", ""))
-    ]
+    kept, by_default = (int(output(program)) for program in (THREADS, THREADS.replace("memory.spare()", "")))
 
-    assert kept[0] < kept[1] - 1_500_000
+    assert kept < by_default - 1_500_000
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="it is glibc that has tunables")
+POOLS = """
+import ctypes, os, threading
+from worker import memory
+
+memory.spare()
+libc = ctypes.CDLL(None)
+threads = [threading.Thread(target=lambda: bytes(2000)) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+libc.fdopen.restype = ctypes.c_void_p
+stream = libc.fdopen(1, b"w")
+libc.malloc_info(0, ctypes.c_void_p(stream))
+libc.fflush(ctypes.c_void_p(stream))
+"""
+
+
+@with_glibc
+def test_all_threads_share_one_pool_also_where_the_tunables_do_not_arrive():
+    """A wrapper may clear the environment."""
+    shared = output(POOLS, *BEGUN_ANEW)
+    by_default = output(POOLS.replace("memory.spare()", ""))
+
+    assert 1 == shared.count("<heap ") < by_default.count("<heap ")
+
+
+SHOW = "import os; from worker import memory; memory.spare(); print(os.environ['GLIBC_TUNABLES'])"
+
+
+@with_glibc
 @pytest.mark.parametrize(
-    ("given", "found"),
+    ("options", "tunables", "found"),
     [
-        ({}, f"{OURS}"),
-        ({"GLIBC_TUNABLES": "glibc.malloc.trim_threshold=99"}, f"glibc.malloc.trim_threshold=99:{OURS}"),
-        ({"_IMAGEJOBS_BEGUN_ANEW": "1"}, "None"),  # it did not get through the first time
+        ((), "", OURS),
+        ((), "glibc.malloc.trim_threshold=99", f"glibc.malloc.trim_threshold=99:{OURS}"),
+        ((), "glibc.malloc.tcache_count=3", "glibc.malloc.tcache_count=3"),
+        (BEGUN_ANEW, "", ""),  # it did not get through the first time
     ],
 )
-def test_what_the_owner_has_tuned_stays_and_a_program_begins_anew_once(given, found):
+def test_what_the_owner_has_tuned_stays_and_a_program_begins_anew_once(options, tunables, found):
     """With glibc's tunables, which are read when a program begins."""
-    show = "import os; from worker import memory; memory.spare(); print(os.environ.get('GLIBC_TUNABLES'))"
-    environ = {name: value for name, value in os.environ.items() if name not in MARKED} | given
-    done = subprocess.run([sys.executable, "-c", show], env=environ, stdout=subprocess.PIPE, text=True, check=True)
+    assert f"{found}\n" == output(SHOW, *options, tunables=tunables)
 
-    assert f"{found}\n" == done.stdout
+
+@with_glibc
+@pytest.mark.parametrize("program", ["None", "''", "'/nowhere/python'"])
+def test_a_program_that_cannot_begin_anew_goes_on(program):
+    """Python does not always know where it is."""
+    assert "\n" == output(f"import sys; sys.executable = {program}; {SHOW}")
