@@ -86,6 +86,23 @@ def test_whoever_waits_for_threads_gets_several_at_once():
         assert THREADS < waits.result(10)
 
 
+def test_all_who_wait_are_woken_while_threads_are_free(ahead):
+    """A call that ends wakes one of them, which may leave some for the next."""
+    both = threading.Barrier(2)
+
+    def meet() -> int:
+        with ahead.take(1, within_seconds=60.0) as taken:
+            both.wait(timeout=20)
+            return taken.count
+
+    with ahead.take(3, within_seconds=0.0) as all_of_them, ThreadPoolExecutor(2) as waiting:
+        waits = [waiting.submit(meet) for _ in range(2)]
+        eventually(lambda: len(ahead._changed._waiters) == 2, what="both wait")
+        all_of_them.keep(0)
+
+        assert [1, 1] == [one.result(30) for one in waits]
+
+
 def taken_within_a_minute(ahead: Ahead) -> int:
     with ahead.take(1000, within_seconds=60.0) as taken:
         return taken.count
