@@ -46,14 +46,21 @@ class _Place:
 
 
 class _Signer(S3SigV4Auth):  # type: ignore[misc]  # botocore ships no types
-    """Signs bytes whose hash is known, which spares hashing them again."""
+    """Signs one request, of bytes whose hash is known, which spares hashing them again."""
 
     def __init__(self, credentials: Any, region: str, *, sha256: str) -> None:
         super().__init__(credentials, "s3", region)
         self._sha256 = sha256
+        self._to_sign: Any = None
 
     def payload(self, request: AWSRequest) -> str:  # noqa: ARG002 - botocore's own signature
         return self._sha256
+
+    def headers_to_sign(self, request: AWSRequest) -> Any:
+        """botocore gathers them twice: for what is signed, and for the list of their names."""
+        if self._to_sign is None:
+            self._to_sign = super().headers_to_sign(request)
+        return self._to_sign
 
 
 class _Watch:
