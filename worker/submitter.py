@@ -131,7 +131,8 @@ class Submitter:
         clock = self._services.clock
         if clock.monotonic() - slot > LATE_SECONDS + grant.spacing_seconds and grant.spacing_seconds:
             slot = clock.monotonic() + self._services.creates.reserve(1, ahead_seconds=AHEAD_SECONDS).after_seconds
-        clock.sleep(max(0.0, slot - clock.monotonic()))
+        if (wait := slot - clock.monotonic()) > 0:
+            clock.sleep(wait)
 
     def _create(self, job: Job, grant: Grant, *, claimed_at: float, handed_at: float) -> Decided:
         services = self._services
