@@ -13,6 +13,7 @@ from ops.bench.scenarios import ALL_SIZES
 YARDSTICK = "asyncio"  # ratios are to this script, in the same round: they hold on other machines too
 OURS = "imagejobs-sqlite-2"  # whom a ratio is taken of, where nothing else is said
 QUEUES = tuple(name for name, one in CONTESTANTS.items() if not one.is_ours and not one.is_script)
+BULK = ("export_jsonl", "export_parquet", "failures", "retry", "retry_together", "cancel")  # what goes through all rows
 
 Values = Mapping[str, float | None]
 Finding = Callable[[Book], Values]
@@ -102,7 +103,7 @@ def rates_to_submit(book: Book) -> Values:
     found: dict[str, float | None] = {}
     for column, shown in book.sheets.get("million", {}).items():
         submit = shown.get("submit_rows_per_second")
-        for name in ("export_jsonl", "export_parquet", "failures", "retry", "cancel"):
+        for name in BULK:
             rate = shown.get(f"{name}_rows_per_second")
             found[f"{_short(column)}: {_said(name)}"] = rate / submit if rate is not None and submit else None
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ops.bench.findings import (
+    BULK,
     OURS,
     Finding,
     Values,
@@ -178,10 +179,7 @@ TARGETS: tuple[Target, ...] = (
     Target(
         what="export, failures, retry, cancel: peak memory MB",
         command=f"{RUN} million",
-        values=sheet(
-            "million",
-            *(f"{name}_peak_mb" for name in ("export_jsonl", "export_parquet", "failures", "retry", "cancel")),
-        ),
+        values=sheet("million", *(f"{name}_peak_mb" for name in BULK)),
         at_most=250,
     ),
     Target(
