@@ -87,11 +87,16 @@ class Job:
     due_at: float = 0.0
     cancel_requested: bool = False
     intent_at: float | None = None
+    accepted_at: float | None = None
     prediction_id: str | None = None
     output: tuple[str, ...] = ()
     completed_at: float | None = None
     expires_at: float | None = None
     copy_tries: int = 0
+
+    def age_seconds(self, now: float) -> float:
+        """Of its prediction, since it was accepted: a create waits for its turn, and a reply is long in coming."""
+        return now - (self.accepted_at or self.intent_at or 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -219,11 +219,10 @@ class Sweeper:
         """An id only seconds old may not be readable everywhere yet: be sure before it is paid for again."""
         if error.cause is not Cause.EXPIRED:
             return GiveUp(cause=error.cause, error=str(error))
-        age = self._services.clock.now() - (job.intent_at or 0.0)
-        if age < SURELY_READABLE_SECONDS:
+        if job.age_seconds(self._services.clock.now()) < SURELY_READABLE_SECONDS:
             return Wait(after_seconds=self._patience(job), error=str(error))
         return Retry(cause=Cause.EXPIRED, error=str(error))
 
     def _patience(self, job: Job) -> float:
-        age = self._services.clock.now() - (job.intent_at or 0.0)
-        return next_look(age_seconds=age, earliest_seconds=self._run_times.earliest(job.version, unseen=1.0))
+        earliest = self._run_times.earliest(job.version, unseen=1.0)
+        return next_look(age_seconds=job.age_seconds(self._services.clock.now()), earliest_seconds=earliest)

@@ -56,6 +56,7 @@ def job_query() -> Select[Any]:
             jobs.c.due_at,
             jobs.c.cancel_requested,
             attempts.c.intent_at,
+            attempts.c.accepted_at,
             attempts.c.prediction_id,
             attempts.c.output,
             attempts.c.completed_at,

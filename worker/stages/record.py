@@ -53,6 +53,6 @@ class Record:
         """A provider that has forgotten the prediction keeps nothing of it."""
         if error.cause is not Cause.EXPIRED:
             raise error
-        if self.clock.now() - (job.intent_at or 0.0) < SURELY_READABLE_SECONDS:
+        if job.age_seconds(self.clock.now()) < SURELY_READABLE_SECONDS:
             raise Transient(str(error))
         return ()
