@@ -46,7 +46,7 @@ def work(settings: Settings) -> int:
     )
     worker.start()
     services.close()
-    return int(worker.exitcode or 0)
+    return 0 if stopping.is_set() else int(worker.exitcode or 0)  # Celery's own is 1 for Ctrl-C
 
 
 def _keep_our_log(**_: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import time
 
 import pytest
@@ -149,12 +150,13 @@ def test_several_outputs_of_one_job_are_all_stored(fleet):
     assert_all_stored(fleet, batch, images=40)
 
 
-def test_sigterm_hands_over_within_its_grace(fleet):
-    """A deploy: the old worker ends, a new one goes on, nothing is paid twice."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_told_to_stop_a_worker_hands_over_within_its_grace(fleet, number):
+    """A deploy, or Ctrl-C: the old worker ends, a new one goes on, nothing is paid twice."""
     fleet.submit(rows(80))
     (old,) = fleet.start(1)
     fleet.reached(lambda batch: batch.counts[State.SUCCEEDED] > 5)
-    old.terminate()
+    old.send_signal(number)
 
     assert 0 == old.wait(30)
 
