@@ -1,7 +1,7 @@
 """What keeps a worker small and its memory cheap: `spare` before anything else is imported, `give_back` later.
 
 None of it is needed for a worker to work: where a platform does not have it, the process is larger. See
-docs/decisions/0024, 0031 and 0035.
+docs/decisions/0024, 0031, 0035 and 0039.
 """
 
 from __future__ import annotations
@@ -35,17 +35,18 @@ def _tune_malloc() -> None:
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "gnu_get_libc_version"):
         return
-    libc.mallopt(_ARENA_MAX, 1)
-    if _NO_CACHE not in os.environ.get("GLIBC_TUNABLES", "") and _BEGUN_ANEW not in sys._xoptions and sys.executable:
-        _begin_anew()
+    own = os.environ.get("GLIBC_TUNABLES", "")
+    if "glibc.malloc.arena_max" not in own and "MALLOC_ARENA_MAX" not in os.environ:
+        libc.mallopt(_ARENA_MAX, 1)
+    if _NO_CACHE not in own and _BEGUN_ANEW not in sys._xoptions and sys.executable:
+        _begin_anew(own)
 
 
-def _begin_anew() -> None:
+def _begin_anew(own: str) -> None:
     """glibc reads its tunables when a program begins, so this one becomes the same command once more: 20 milliseconds.
 
     What the owner has set of them stays.
     """
-    own = os.environ.get("GLIBC_TUNABLES")
     tuned = os.environ | {"GLIBC_TUNABLES": f"{own}:{_NO_CACHE}=0" if own else f"{_NO_CACHE}=0"}
     again = [sys.executable, "-X", _BEGUN_ANEW, *sys.orig_argv[1:]]
     with suppress(OSError):

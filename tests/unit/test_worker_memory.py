@@ -113,6 +113,20 @@ def test_all_threads_share_one_pool_also_where_the_tunables_do_not_arrive():
     assert 1 == shared.count("<heap ") < by_default.count("<heap ")
 
 
+@with_glibc
+@pytest.mark.parametrize(
+    ("tunables", "environ"),
+    [("glibc.malloc.arena_max=4", {}), ("", {"MALLOC_ARENA_MAX": "4"})],
+    ids=["tunable", "older"],
+)
+def test_the_owner_may_want_more_pools(tunables, environ, monkeypatch):
+    """By either of glibc's two names for it."""
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+
+    assert 1 < output(POOLS, tunables=tunables).count("<heap ")
+
+
 SHOW = "import os; from worker import memory; memory.spare(); print(os.environ['GLIBC_TUNABLES'])"
 
 
