@@ -28,7 +28,9 @@ MAIN_THREAD = "Celery: the consumer's loop"
 class Stopwatch:
     """Exclusive CPU seconds and calls by part, of all threads together."""
 
-    def __init__(self) -> None:
+    def __init__(self, thread_time: Callable[[], float] = time.thread_time) -> None:
+        """`thread_time` is what the calling thread has had of the processor, in seconds."""
+        self._thread_time = thread_time
         self._sums = threading.Lock()
         self._local = threading.local()
         self.seconds: dict[str, float] = defaultdict(float)
@@ -42,11 +44,11 @@ class Stopwatch:
             inside: list[float] = getattr(self._local, "inside", [])
             self._local.inside = inside
             inside.append(0.0)
-            began = time.thread_time()
+            began = self._thread_time()
             try:
                 return call(*args, **options)
             finally:
-                took = time.thread_time() - began
+                took = self._thread_time() - began
                 self._add(part, took - inside.pop())
                 if inside:
                     inside[-1] += took
@@ -65,7 +67,7 @@ class Stopwatch:
     def sums(self) -> dict[str, dict[str, float]]:
         """So far; `process` has the whole process's time, and the main thread's."""
         with self._sums:
-            whole = {"all": time.process_time(), MAIN_THREAD: time.thread_time()}
+            whole = {"all": time.process_time(), MAIN_THREAD: self._thread_time()}
             return {"seconds": dict(self.seconds), "calls": dict(self.calls), "process": whole}
 
 
