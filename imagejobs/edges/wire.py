@@ -206,9 +206,9 @@ class Connections:
 
     def close(self) -> None:
         """Close the pooled ones."""
-        self._known.cache_clear()
         for adapter in self._adapters.values():
             adapter.close()
+        self._known.cache_clear()  # a pool that nobody has any more closes its connections
 
 
 def _pool_of(pool: type[HTTPConnectionPool], connection: type[HTTPConnection]) -> type[HTTPConnectionPool]:
