@@ -67,7 +67,8 @@ def settle(  # noqa: C901, PLR0912 - one flat match: a case an outcome, and the 
     """Turn a stage's outcome into what to write."""
     match outcome:
         case Accepted():
-            at = min(outcome.at, now)  # whatever the provider's clock says: its age is counted from here
+            # Its age is counted from here, and the provider's clock may be ahead or behind by minutes.
+            at = max(job.intent_at or 0.0, min(outcome.at, now))
             return Settlement(change=moves.accepted(job, prediction_id=outcome.prediction_id, at=at, look_at=now))
         case Answered():
             return Settlement(change=_answered(job, outcome, policy, now))
