@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from imagejobs.edges.dialects import Prediction
+from worker.stages.poll import RECHECK_SECONDS
 
 FEW = 4  # so many that are not seen yet are cheaper looked at singly than by paging on through the list
 CALLS_AN_IMAGE = 0.1
@@ -22,7 +23,6 @@ SECONDS_A_CALL = 1.0  # a sweep that will take n calls comes after n seconds at 
 SHORTEST_SECONDS = 0.25  # without any limit it is the processor's time that a sweep, or a call, costs
 SLOWEST_SECONDS = 20.0
 KEEP_SHARE = 0.05  # of the time that outputs are kept: the rest of it belongs to their copying
-SELDOM_SECONDS = 30.0  # from one single look to the next, at the most
 NOTHING = math.inf  # a sweep's rest when nothing is unfinished: until somebody brings work
 REMEMBERED = 64  # run times of a version; one that changes (a cold start, and then none) is forgotten as quickly
 EARLY = 0.8  # of the shortest run time seen lately: before that nothing is looked for
@@ -81,7 +81,7 @@ def next_look(*, age_seconds: float, earliest_seconds: float) -> float:
     Of a quick model it is soon: when it is twice as old, and a second later at the latest.
     """
     soon = min(1.0, max(SHORTEST_SECONDS, earliest_seconds, age_seconds))
-    return min(SELDOM_SECONDS, max(soon, age_seconds * 0.3))
+    return min(RECHECK_SECONDS, max(soon, age_seconds * 0.3))
 
 
 def ending_rate(ended_at: Sequence[float]) -> float:

@@ -46,7 +46,7 @@ REUSE_SECONDS = 4.0
 a request that meets the server's close on its way is lost without a reply."""
 
 KNOWN = 8
-"""Hosts whose connections are at hand: to look them up by an address is a fifth of a call's price."""
+"""Hosts whose connections are at hand: to look them up by an address is a quarter of a call's price."""
 
 _PLAIN = re.compile(r"(https?://[a-z0-9.-]+(?::[1-9][0-9]*)?)((?:/[\w~=-][\w.~=-]*)+)", re.ASCII)
 """An address of which requests' reading says nothing new: no user, nothing to be quoted, no dots to be resolved."""

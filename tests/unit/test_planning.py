@@ -16,7 +16,6 @@ from worker.planning import (
     FEW,
     LATEST_SECONDS,
     REMEMBERED,
-    SELDOM_SECONDS,
     SHORTEST_SECONDS,
     SLOWEST_SECONDS,
     Limits,
@@ -24,6 +23,7 @@ from worker.planning import (
     next_look,
     next_sweep,
 )
+from worker.stages.poll import RECHECK_SECONDS
 
 MANY = 100_000  # predictions that run on: more than any sweep here has pages for
 GENEROUS = Limits(calls_per_minute=30_000, keep_seconds=3600)
@@ -156,7 +156,7 @@ def test_a_model_of_minutes_is_not_taken_at_its_word():
     [
         (2.0, 1.0, 1.0),  # nobody knows how long it takes
         (20.0, 1.0, 6.0),
-        (300.0, 1.0, SELDOM_SECONDS),  # a cold start
+        (300.0, 1.0, RECHECK_SECONDS),  # a cold start
         (40.0, 30.0, 12.0),
         (0.1, 0.0, SHORTEST_SECONDS),  # a provider that tells whole seconds only
         (0.5, 0.2, 0.5),  # a quick model

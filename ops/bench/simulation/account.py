@@ -178,8 +178,8 @@ class Account:
             left = [picture for picture in left if picture.place < oldest]
         now, earliest = self._loop.now, worker.run_times.earliest(VERSION, unseen=FIRST_LOOK_SECONDS)
         settled_before = now - (SETTINGS.settle_seconds if len(left) > FEW else 0.0)
-        created = ((picture, picture.created_at or now) for picture in left if picture.intent_at <= settled_before)
-        return pages, [picture for picture, created_at in created if created_at + earliest <= now]
+        settled = [picture for picture in left if picture.intent_at <= settled_before]
+        return pages, [one for one in settled if one.created_at is not None and one.created_at + earliest <= now]
 
     def _call(self, worker: Worker, own: float, theirs: float) -> Task:
         self.other_calls += 1
