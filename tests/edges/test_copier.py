@@ -151,6 +151,7 @@ def test_a_record_that_was_forgotten_keeps_nothing(copier, sandbox):
 
     assert isinstance(copier.copy(job), Retry)
     assert_comes_again(copier.copy(replace(job, intent_at=time.time())))
+    assert_comes_again(copier.copy(replace(job, accepted_at=time.time())))  # however long the reply was in coming
 
 
 def test_without_a_record_the_clock_decides(copier, sandbox):
