@@ -98,13 +98,19 @@ def test_no_single_look_is_spent_on_what_has_just_begun(desk: Desk):
     assert gets == 0 or desk.services.clock.now() > accepted_before + FIRST_LOOK_SECONDS
 
 
-def test_one_that_the_provider_does_not_know_yet_is_looked_at_again_soon(desk: Desk):
-    """An id that has just been given may not be readable everywhere; it is not paid for again.
-
-    However long the reply was in coming.
-    """
+@pytest.mark.parametrize(
+    ("claimed_ago", "accepted_ago"),
+    [
+        pytest.param(SURELY_READABLE_SECONDS + 1.0, FIRST_LOOK_SECONDS, id="the reply was long in coming"),
+        pytest.param(FIRST_LOOK_SECONDS, 600.0, id="the provider's clock is behind"),
+    ],
+)
+def test_one_that_the_provider_does_not_know_yet_is_looked_at_again_soon(
+    desk: Desk, claimed_ago: float, accepted_ago: float
+):
+    """An id that has just been given may not be readable everywhere; it is not paid for again."""
     desk.hide({"on": "get", "kind": "status", "status": 404, "count": 1})
-    desk.accept(claimed_ago=SURELY_READABLE_SECONDS + 1.0, accepted_ago=FIRST_LOOK_SECONDS)
+    desk.accept(claimed_ago=claimed_ago, accepted_ago=accepted_ago)
     began = desk.services.clock.now()
     Sweeper(desk.services).run()
     job = desk.job()
