@@ -10,7 +10,7 @@ from sqlalchemy import Alias, Connection, Table, and_, case, func, or_, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from imagejobs.ledger import Ledger
-from imagejobs.ledger.tables import attempts, batches, images, jobs, orphans
+from imagejobs.ledger.tables import attempts, batches, images, jobs, orphans, specs
 from imagejobs.states import FINAL, State
 
 MAY_BE_HINTED = (State.QUEUED, State.STORING)
@@ -97,6 +97,8 @@ _STRANGE = {
         or_(jobs.c.attempt != _ATTEMPTS, jobs.c.attempt != _LAST_ATTEMPT)
     ),
     "a job of no batch": _jobs_where(jobs.c.batch_id.not_in(select(batches.c.id))),
+    "a job of which nobody knows what was asked": _jobs_where(jobs.c.id.not_in(select(specs.c.job_id))),
+    "what was asked of no job": select(specs.c.job_id).where(specs.c.job_id.not_in(select(jobs.c.id))),
     "a job in a state that the table does not have": _jobs_where(jobs.c.state.not_in([state.value for state in State])),
     "a message for a job that none may be for": _jobs_where(
         jobs.c.hinted != 0, jobs.c.state.not_in([state.value for state in MAY_BE_HINTED])

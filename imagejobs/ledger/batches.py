@@ -10,11 +10,11 @@ from sqlalchemy.exc import IntegrityError
 
 from imagejobs.breaker import probe_after
 from imagejobs.job import Batch, SpecText
-from imagejobs.ledger.bulk import insert_rows
+from imagejobs.ledger.bulk import insert_rows, take_ids
 from imagejobs.ledger.counters import NO_STREAK, NOT_PAUSED, REOPENED
 from imagejobs.ledger.engine import Database
 from imagejobs.ledger.rows import batch_of, expiries
-from imagejobs.ledger.tables import AT_ONCE, batches, jobs
+from imagejobs.ledger.tables import AT_ONCE, batches, jobs, specs
 from imagejobs.ledger.turns import runnable
 from imagejobs.states import LIVE, State
 
@@ -54,15 +54,20 @@ class Batches:
             return None
         return self.get(key)
 
-    def add(self, batch_id: int, specs: Sequence[SpecText], *, max_tries: int) -> None:
+    def add(self, batch_id: int, asked: Sequence[SpecText], *, max_tries: int) -> None:
         """Write these specs as queued jobs, in one transaction. Raises LookupError when the batch was discarded."""
-        if not specs:
+        if not asked:
             return
-        grown = {"total": batches.c.total + len(specs), "queued": batches.c.queued + len(specs)}
+        grown = {"total": batches.c.total + len(asked), "queued": batches.c.queued + len(asked)}
         with self._database.write() as connection:
             if connection.execute(update(batches).where(batches.c.id == batch_id).values(**grown)).rowcount != 1:
                 raise LookupError(f"batch {batch_id} is gone: another submit took it for a dead one and began anew")
-            insert_rows(connection, jobs, _NEW_JOB, (_new_job(batch_id, spec, max_tries) for spec in specs))
+            numbered = list(zip(take_ids(connection, jobs, len(asked)), asked, strict=True))
+            insert_rows(
+                connection, jobs, _NEW_JOB, (_new_job(one, batch_id, spec, max_tries) for one, spec in numbered)
+            )
+            asked_rows = ((one, spec.version, spec.input, spec.tags) for one, spec in numbered)
+            insert_rows(connection, specs, ("job_id", "version", "input", "tags"), asked_rows)
 
     def open(self, batch_id: int, *, now: float) -> None:
         """All rows are in: from now on its jobs are sent. It starts level with its rivals at the fair clock."""
@@ -85,6 +90,8 @@ class Batches:
             locked = mine.order_by(jobs.c.id).with_for_update(of=jobs).subquery()
             connection.execute(select(func.count()).select_from(locked))
             if connection.execute(delete(batches).where(*shut)).rowcount:
+                ids = select(jobs.c.id).where(jobs.c.batch_id == batch_id)
+                connection.execute(delete(specs).where(specs.c.job_id.in_(ids)))
                 connection.execute(delete(jobs).where(jobs.c.batch_id == batch_id))
 
     def get(self, key: str) -> Batch | None:
@@ -174,11 +181,10 @@ def _seen(connection: Connection, row: Row[Any]) -> Batch:
 
 
 _NEW_JOB = (
-    *("batch_id", "row_id", "line", "state", "version", "input", "tags", "outputs"),
+    *("id", "batch_id", "row_id", "line", "state", "outputs"),
     *("due_at", "hinted", "attempt", "tries_left"),
 )
 
 
-def _new_job(batch_id: int, spec: SpecText, max_tries: int) -> tuple[Any, ...]:
-    asked = spec.version, spec.input, spec.tags, spec.outputs
-    return (batch_id, spec.id, spec.line, State.QUEUED.value, *asked, AT_ONCE, 0, 0, max_tries)
+def _new_job(job_id: int, batch_id: int, spec: SpecText, max_tries: int) -> tuple[Any, ...]:
+    return (job_id, batch_id, spec.id, spec.line, State.QUEUED.value, spec.outputs, AT_ONCE, 0, 0, max_tries)

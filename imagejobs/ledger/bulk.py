@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Table, TextClause, text
+from sqlalchemy import Connection, Table, TextClause, func, select, text
 
 _SQLITE_AMONG = text("jobs.id IN (SELECT value FROM json_each(:ids))")
 _POSTGRES_AMONG = text("jobs.id = ANY(:ids)")
@@ -25,6 +25,15 @@ def insert_rows(connection: Connection, table: Table, names: Sequence[str], rows
     from imagejobs.ledger.postgres import copy_in
 
     copy_in(connection, f"COPY {columns} FROM STDIN", rows)
+
+
+def take_ids(connection: Connection, table: Table, count: int) -> Sequence[int]:
+    """That many new ids, for rows that others will point at. In a transaction that writes: SQLite has one at a time."""
+    if connection.dialect.name == "sqlite":
+        last = connection.execute(select(func.coalesce(func.max(table.c.id), 0))).scalar_one()
+        return range(last + 1, last + 1 + count)
+    following = func.nextval(func.pg_get_serial_sequence(table.name, "id"))
+    return connection.execute(select(following).select_from(func.generate_series(1, count))).scalars().all()
 
 
 def among(connection: Connection, ids: Sequence[int]) -> TextClause:

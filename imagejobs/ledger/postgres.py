@@ -15,6 +15,12 @@ from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
+from imagejobs.ledger.tables import metadata
+
+# Said here and not in the tables: SQLAlchemy loads its whole dialect for the word, for nothing on SQLite.
+for _index in (index for table in metadata.tables.values() for index in table.indexes):
+    _index.dialect_options["postgresql"]["where"] = _index.dialect_options["sqlite"]["where"]
+
 CONNECT_SECONDS = 10
 IDLE_SECONDS = 30  # a process that is stopped in mid-transaction must not keep its locks, and so everybody, for longer
 _CONNECT = {

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, Row, Select, and_, select
 
 from imagejobs.job import Batch, Flight, Job
-from imagejobs.ledger.tables import END_IT, attempts, batches, in_flight, jobs
+from imagejobs.ledger.tables import END_IT, attempts, batches, in_flight, jobs, specs
 from imagejobs.states import State
 
 MOST_PARAMETERS = 5000  # values bound in one statement: SQLite stops at 32766, PostgreSQL at 65535
@@ -39,7 +39,7 @@ def padded(values: Sequence[One]) -> list[One]:
 
 
 def job_query() -> Select[Any]:
-    """Jobs with their batch's key and what their current attempt knows."""
+    """Jobs with their batch's key, what was asked, and what their current attempt knows."""
     current = and_(attempts.c.job_id == jobs.c.id, attempts.c.number == jobs.c.attempt)
     return (
         select(
@@ -48,8 +48,8 @@ def job_query() -> Select[Any]:
             batches.c.key.label("batch"),
             jobs.c.row_id,
             jobs.c.state,
-            jobs.c.version,
-            jobs.c.input,
+            specs.c.version,
+            specs.c.input,
             jobs.c.outputs,
             jobs.c.attempt,
             jobs.c.tries_left,
@@ -64,6 +64,7 @@ def job_query() -> Select[Any]:
             attempts.c.copy_tries,
         )
         .join(batches, batches.c.id == jobs.c.batch_id)
+        .join(specs, specs.c.job_id == jobs.c.id)
         .outerjoin(attempts, current)
     )
 
@@ -88,7 +89,7 @@ def flight_query() -> Select[Any]:
     return (
         select(
             jobs.c.id,
-            jobs.c.version,
+            specs.c.version,
             attempts.c.prediction_id,
             attempts.c.intent_at,
             attempts.c.accepted_at,
@@ -96,6 +97,7 @@ def flight_query() -> Select[Any]:
             jobs.c.cancel_requested,
         )
         .join(batches, batches.c.id == jobs.c.batch_id)
+        .join(specs, specs.c.job_id == jobs.c.id)
         .join(attempts, and_(attempts.c.job_id == jobs.c.id, attempts.c.number == jobs.c.attempt))
     )
 

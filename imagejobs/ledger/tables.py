@@ -27,6 +27,13 @@ metadata = MetaData()
 
 # SQLite gives out row ids for INTEGER keys only; PostgreSQL wants eight bytes.
 BigId = BigInteger().with_variant(Integer, "sqlite")
+
+
+def _partial(name: str, where: str, *columns: Column[object]) -> None:
+    """An index on the rows of which `where` holds; `postgres` takes the condition over from SQLite."""
+    Index(name, *columns, sqlite_where=text(where))
+
+
 COUNTS_SUM = "queued + submitting + running + storing + succeeded + failed + canceled = total"
 
 batches = Table(
@@ -69,12 +76,7 @@ batches = Table(
     Column("closed_at", Double),
     CheckConstraint(COUNTS_SUM, name="counts_sum"),
 )
-Index(
-    "batches_open",
-    batches.c.account,
-    sqlite_where=text("closed_at IS NULL"),
-    postgresql_where=text("closed_at IS NULL"),
-)
+_partial("batches_open", "closed_at IS NULL", batches.c.account)
 
 jobs = Table(
     "jobs",
@@ -84,9 +86,6 @@ jobs = Table(
     Column("row_id", String(128), nullable=False),
     Column("line", Integer, nullable=False),
     Column("state", String(10), nullable=False),
-    Column("version", Text, nullable=False),
-    Column("input", Text, nullable=False),
-    Column("tags", Text),
     Column("outputs", Integer, nullable=False),
     Column("due_at", Double, nullable=False),  # when the ledger next acts on it if nobody is heard of
     Column("hinted", Integer, nullable=False),  # 1: a message that names it is on its way, until due_at
@@ -101,6 +100,16 @@ jobs = Table(
     UniqueConstraint("batch_id", "row_id", name="one_job_a_row"),
 )
 
+# What was asked never changes, and is most of a job. Beside its state it would be written again with every transition.
+specs = Table(
+    "specs",
+    metadata,
+    Column("job_id", BigId, primary_key=True, autoincrement=False),
+    Column("version", Text, nullable=False),
+    Column("input", Text, nullable=False),
+    Column("tags", Text),
+)
+
 NOT_AGAIN = 1  # a cancel leaves what is in flight alone, but pays for nothing more
 END_IT = 2  # a cancel that reaches for the prediction too
 AT_ONCE = 0.0  # due: a queued job that waits for its turn only; they go in the order of their rows, before any put off
@@ -108,10 +117,6 @@ WAITING = "state = 'queued' AND hinted = 0"
 HINTED = "state = 'queued' AND hinted = 1"
 IN_FLIGHT = "state IN ('submitting', 'running', 'storing')"
 FAILED = "state = 'failed'"
-
-
-def _partial(name: str, where: str, *columns: Column[object]) -> None:
-    Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
 
 
 _partial("jobs_waiting", WAITING, jobs.c.batch_id, jobs.c.due_at, jobs.c.id)

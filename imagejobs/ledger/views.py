@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Select, and_, bindparam, case, delete, fun
 from imagejobs.job import Flight, Job
 from imagejobs.ledger.engine import Database
 from imagejobs.ledger.rows import alike, expiries, flight_of, flight_query, job_of, job_query
-from imagejobs.ledger.tables import attempts, batches, images, in_flight, jobs, orphans, schemas
+from imagejobs.ledger.tables import attempts, batches, images, in_flight, jobs, orphans, schemas, specs
 from imagejobs.states import State
 
 PAGE = 2000  # rows held in memory at once, whatever the size of a batch
@@ -32,6 +32,7 @@ _KNOWN = [
     select(column).where(column.in_(bindparam("ids", expanding=True)))
     for column in (attempts.c.prediction_id, orphans.c.prediction_id)
 ]
+_ASKED = jobs.join(specs, specs.c.job_id == jobs.c.id)
 
 
 class Views:
@@ -97,23 +98,19 @@ class Views:
             jobs.c.id.label("job_id"),
             jobs.c.row_id.label("id"),
             jobs.c.state,
-            jobs.c.version,
-            jobs.c.input,
-            jobs.c.tags,
+            *specs.c["version", "input", "tags"],
             *images.c["index", "attempt", "uri", "sha256", "bytes", "width", "height", "content_type", "stored_at"],
             attempts.c.prediction_id,
             attempts.c.accepted_at.label("created_at"),
             attempts.c.completed_at,
             attempts.c.predict_time_s,
-        ).select_from(jobs.join(images, images.c.job_id == jobs.c.id).outerjoin(attempts, current))
+        ).select_from(_ASKED.join(images, images.c.job_id == jobs.c.id).outerjoin(attempts, current))
         yield from self._pages(batch_id, query, (jobs.c.id, images.c["index"]), ("job_id", "index"))
 
     def job_rows(self, batch_id: int, state: State | None = None) -> Iterator[dict[str, Any]]:
         """One row a job, in the order of the input: what was asked, and what became of it."""
-        columns = jobs.c[
-            "id", "row_id", "line", "state", "version", "input", "tags", "outputs", "attempt", "cause", "error"
-        ]
-        query = select(*columns)
+        became = jobs.c["id", "row_id", "line", "state", "outputs", "attempt", "cause", "error"]
+        query = select(*became, *specs.c["version", "input", "tags"]).select_from(_ASKED)
         query = query if state is None else query.where(jobs.c.state == state)
         yield from self._pages(batch_id, query, (jobs.c.id,), ("id",))
 

@@ -15,7 +15,7 @@ from imagejobs import moves
 from imagejobs.errors import Cause
 from imagejobs.job import Selection
 from imagejobs.ledger import Ledger
-from imagejobs.ledger.tables import attempts, batches, jobs
+from imagejobs.ledger.tables import attempts, batches, jobs, specs
 from tests import desk
 from tests.desk import LATER, NOW, Desk
 
@@ -46,8 +46,6 @@ def _write_history(ledger: Ledger, account: str) -> None:
             "row_id": f"r{number}",
             "line": number,
             "state": "succeeded",
-            "version": "o/m:v",
-            "input": '{"prompt": "a lighthouse at dusk"}',
             "outputs": 1,
             "due_at": 0.0,
             "hinted": 0,
@@ -57,6 +55,7 @@ def _write_history(ledger: Ledger, account: str) -> None:
         }
         for number in range(1, HISTORY + 1)
     ]
+    asked = [{"job_id": one["id"], "version": "o/m:v", "input": '{"prompt": "a lighthouse at dusk"}'} for one in done]
     made = [
         {
             "job_id": one["id"],
@@ -79,6 +78,7 @@ def _write_history(ledger: Ledger, account: str) -> None:
         counts = {"total": HISTORY, "succeeded": HISTORY, "images": 0, "closed_at": 1.0}
         connection.execute(insert(batches).values(id=1, **facts, **counts))
         connection.execute(insert(jobs), done)
+        connection.execute(insert(specs), asked)
         connection.execute(insert(attempts), made)
         if not ledger.database.is_sqlite:
             for table in ("batches", "jobs"):
@@ -113,7 +113,9 @@ def statements(ledger: Ledger) -> Iterator[list[tuple[str, Any]]]:
 
 def plans(ledger: Ledger, seen: list[tuple[str, Any]]) -> list[str]:
     """How the database means to go about those that look for rows."""
-    searches = [one for one in seen if re.search(r"\b(jobs|attempts)\b", one[0]) and not one[0].startswith("INSERT")]
+    searches = [
+        one for one in seen if re.search(r"\b(jobs|specs|attempts)\b", one[0]) and not one[0].startswith("INSERT")
+    ]
     with ledger.database.read() as connection:
         if ledger.database.is_sqlite:
             explained = [connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {one}", how).all() for one, how in searches]
@@ -124,8 +126,8 @@ def plans(ledger: Ledger, seen: list[tuple[str, Any]]) -> list[str]:
 
 def reads_all_jobs(plan: str) -> bool:
     """Whether every job or attempt that ever was is looked at."""
-    on_sqlite = re.search(r"^SCAN (jobs|attempts|every_attempt|absent_ones)(?! USING)", plan, re.MULTILINE)
-    on_postgres = re.search(r'"Seq Scan"[^{}]*"Relation Name": "(jobs|attempts)"', plan)
+    on_sqlite = re.search(r"^SCAN (jobs|specs|attempts|every_attempt|absent_ones)(?! USING)", plan, re.MULTILINE)
+    on_postgres = re.search(r'"Seq Scan"[^{}]*"Relation Name": "(jobs|specs|attempts)"', plan)
     return bool(on_sqlite or on_postgres)
 
 
