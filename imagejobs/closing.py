@@ -33,12 +33,13 @@ from typing import Any
 
 import structlog
 
-from imagejobs.batchfiles import Make, make_files, write_files
+from imagejobs.batchfiles import Make, make_files
 from imagejobs.edges.store import Store
-from imagejobs.errors import Permanent, Refused, Transient
+from imagejobs.errors import Cause, Permanent, Refused, Transient
+from imagejobs.filing import write_files
 from imagejobs.job import Batch
 from imagejobs.layout import MARKER, file_key
-from imagejobs.ledger import Ledger
+from imagejobs.ledger import LEDGER_ERRORS, Ledger
 from imagejobs.manifest import SCHEMA_VERSION, iso, to_line
 from imagejobs.patience import PATIENT, Patience
 from imagejobs.states import State
@@ -73,6 +74,8 @@ def close(
         _put_off(ledger, batch, error, now=now)
     except (Transient, OSError) as error:
         _put_off(ledger, batch, error, now=now)
+    except LEDGER_ERRORS as error:  # not for as long as the lease says: it may be back already
+        _put_off(ledger, batch, Transient(f"the ledger: {type(error).__name__}", cause=Cause.STORAGE), now=now)
     return False
 
 

@@ -1,10 +1,11 @@
 """The files of a batch, made by a process of their own: `python -m worker.closer BATCH FOLDER`.
 
-What writing Parquet takes, a hundred megabytes and more, a worker would keep for the rest of its life. The process only
-reads the ledger and writes below a folder; what it made, the worker puts into the store. Whatever befalls it is a
-closing that is put off, and it ends with the worker, however that ends.
+What writing Parquet takes, a hundred megabytes and more, a worker would keep for the rest of its life. The worker reads
+the ledger, which it has open, and tells the process the rows; that only writes below a folder; what it made, the worker
+puts into the store. Whatever befalls it is a closing that is put off, and it ends with the worker, however that ends.
 
-The ledger's address it has from its environment; its report is one JSON object on standard output.
+Rows come on standard input, as lines of JSON: those of images, an empty line, those given up, an empty line. The report
+is one JSON object on standard output.
 """
 
 from __future__ import annotations
@@ -14,43 +15,58 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import redirect_stdout
+from collections.abc import Iterable, Iterator
+from contextlib import redirect_stdout, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
-from imagejobs.batchfiles import Made, make_files
-from imagejobs.errors import BadSetting, Cause, Transient
-from imagejobs.job import Batch
-from imagejobs.ledger import LEDGER_ERRORS, Ledger
+from pydantic_core import from_json
+
+from imagejobs.batchfiles import Made, Rows, make_files
+from imagejobs.errors import Cause, Transient
+from imagejobs.manifest import Row, to_line
 from imagejobs.tied import tied
 
-LEDGER = "DATABASE_URL"
 _NOT_NEEDED = (
-    *("REPLICATE_API_TOKEN", "IMAGEJOBS_WEBHOOK_SECRET", "REDIS_URL"),
+    *("REPLICATE_API_TOKEN", "IMAGEJOBS_WEBHOOK_SECRET", "REDIS_URL", "DATABASE_URL"),
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
 )
 _PATH = ["-P"] if sys.flags.safe_path else []
+_END = b"\n"
 
 
-def make_apart(ledger: Ledger, batch: Batch, folder: Path) -> Made:
+def make_apart(rows: Rows, folder: Path) -> Made:
     """As `make_files`. Raises Transient for whatever goes wrong, also when the process ends without a word."""
-    environ = {name: value for name, value in os.environ.items() if name not in _NOT_NEEDED}
-    done = subprocess.run(
-        tied([sys.executable, *_PATH, "-m", "worker.closer", batch.key, str(folder)], death_signal=signal.SIGKILL),
-        env={**environ, LEDGER: ledger.database.engine.url.render_as_string(hide_password=False)},
-        stdin=subprocess.DEVNULL,
+    with subprocess.Popen(
+        tied([sys.executable, *_PATH, "-m", "worker.closer", rows.batch, str(folder)], death_signal=signal.SIGKILL),
+        env={name: value for name, value in os.environ.items() if name not in _NOT_NEEDED},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is for the worker to hear
-        check=False,
-    )
-    return _made(done)
+    ) as process:
+        try:
+            said = _told(process, rows)
+        except BaseException:
+            process.kill()  # else leaving would wait for it, and it for the rest
+            raise
+    return _made(process.returncode, said)
 
 
-def _made(done: subprocess.CompletedProcess[bytes]) -> Made:
-    if done.returncode:
-        raise Transient(f"the process that made the files ended: {_ending(done.returncode)}", cause=Cause.STORAGE)
-    report = json.loads(done.stdout)
+def _told(process: subprocess.Popen[bytes], rows: Rows) -> bytes:
+    """What the process has to say of the rows."""
+    told, said = cast("BinaryIO", process.stdin), cast("BinaryIO", process.stdout)
+    with suppress(BrokenPipeError), told as pipe:  # who no longer listens says why
+        for section in (rows.images, rows.given_up):
+            pipe.writelines(map(to_line, section))
+            pipe.write(_END)
+    return said.read()
+
+
+def _made(code: int, said: bytes) -> Made:
+    if code:
+        raise Transient(f"the process that made the files ended: {_ending(code)}", cause=Cause.STORAGE)
+    report = json.loads(said)
     if "error" in report:
         raise Transient(report["error"], cause=Cause.STORAGE)
     return Made(**report)
@@ -66,19 +82,24 @@ def main() -> None:
     for name in ("numpy", "pandas"):
         sys.modules[name] = None  # type: ignore[assignment] # its import fails, as if it were not there
     with redirect_stdout(sys.stderr):
-        report = _report(os.environ[LEDGER], *sys.argv[1:])
+        report = _report(*sys.argv[1:])
     print(json.dumps(report))  # noqa: T201 - to the worker
 
 
-def _report(url: str, key: str, folder: str) -> dict[str, Any]:
+def _report(batch: str, folder: str) -> dict[str, Any]:
+    lines = sys.stdin.buffer
     try:
-        with Ledger(url) as ledger:
-            batch = ledger.batches.get(key)
-            if batch is None:
-                raise LookupError(f"the ledger has no batch {key}")  # opened batches are never deleted
-            return asdict(make_files(ledger, batch, Path(folder)))
-    except (*LEDGER_ERRORS, BadSetting, OSError) as error:
+        return asdict(make_files(Rows(batch=batch, images=_section(lines), given_up=_section(lines)), Path(folder)))
+    except OSError as error:
         return {"error": str(error)}
+
+
+def _section(lines: Iterable[bytes]) -> Iterator[Row]:
+    for line in lines:
+        if line == _END:
+            return
+        yield from_json(line)
+    raise EOFError("the worker ended before its rows did")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from imagejobs import closing
+from imagejobs.batchfiles import Make, make_files
 from imagejobs.edges.store import Store
 from imagejobs.errors import Cause, Refused, Transient
 from imagejobs.job import Batch, Selection
@@ -51,11 +52,11 @@ def failing(error: Exception) -> Callable[[], None]:
     return fail
 
 
-def close(night: Night, store: Any = None, *, now: float | None = None) -> bool:
+def close(night: Night, store: Any = None, *, now: float | None = None, make: Make = make_files) -> bool:
     """Close the batch a minute after its last job ended, or at `now`."""
     moment = night.now + 60 if now is None else now
     store = night.store if store is None else store
-    return closing.close(night.ledger, store, night.batch, now=moment, lease_seconds=900, patience=HASTY)
+    return closing.close(night.ledger, store, night.batch, now=moment, lease_seconds=900, patience=HASTY, make=make)
 
 
 def retry(night: Night, *row_ids: str, store: Any = None) -> None:

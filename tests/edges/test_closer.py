@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import replace
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from imagejobs.batchfiles import Made, make_files
+from imagejobs.batchfiles import Made, Rows, make_files
 from imagejobs.errors import Transient
+from imagejobs.filing import rows_of
 from tests.night import Night, a_spec
 from worker.closer import make_apart
 
@@ -22,6 +26,7 @@ NOSY = """
 import os, pathlib
 pathlib.Path(__file__).with_name("told").write_text(repr(dict(os.environ)))
 """
+SECRETS = ("REPLICATE_API_TOKEN", "AWS_SECRET_ACCESS_KEY", "IMAGEJOBS_WEBHOOK_SECRET", "REDIS_URL", "DATABASE_URL")
 
 
 @pytest.fixture
@@ -55,11 +60,16 @@ def test_it_makes_the_same_files(night: Night, tmp_path: Path, apart: Path):
     here = tmp_path / "here"
     here.mkdir()
     apart.mkdir()
-    made = make_files(night.ledger, night.batch, here), make_apart(night.ledger, night.batch, apart)
+    made = make_files(rows(night), here), make_apart(rows(night), apart)
 
     assert (Made(images=4, parts=1),) * 2 == made
     assert 5 == len(files_in(here))
     assert files_in(here) == files_in(apart)
+
+
+def rows(night: Night) -> Rows:
+    """What the ledger has."""
+    return rows_of(night.ledger, night.batch)
 
 
 def test_what_is_printed_meanwhile_is_no_report(
@@ -69,41 +79,64 @@ def test_what_is_printed_meanwhile_is_no_report(
     before_it_starts(CHATTY, tmp_path, monkeypatch)
     apart.mkdir()
 
-    assert 4 == make_apart(night.ledger, night.batch, apart).images
+    assert 4 == make_apart(rows(night), apart).images
 
 
-def test_it_has_no_secret_but_the_ledgers(night: Night, tmp_path: Path, apart: Path, monkeypatch: pytest.MonkeyPatch):
-    """It calls no provider, no store and no Redis."""
+def test_it_has_no_secret(night: Night, tmp_path: Path, apart: Path, monkeypatch: pytest.MonkeyPatch):
+    """It calls no provider, no store, no Redis and no ledger."""
     before_it_starts(NOSY, tmp_path, monkeypatch)
-    for name in ("REPLICATE_API_TOKEN", "AWS_SECRET_ACCESS_KEY", "IMAGEJOBS_WEBHOOK_SECRET", "REDIS_URL"):
+    for name in SECRETS:
         monkeypatch.setenv(name, "a-secret")
     apart.mkdir()
-    make_apart(night.ledger, night.batch, apart)
-    told = ast.literal_eval((tmp_path / "told").read_text())
+    make_apart(rows(night), apart)
 
-    assert str(night.ledger.database.engine.url) == told["DATABASE_URL"]
-    assert "a-secret" not in told.values()
+    assert "a-secret" not in ast.literal_eval((tmp_path / "told").read_text()).values()
 
 
-def test_a_ledger_that_cannot_be_opened_passes(night: Night, tmp_path: Path, apart: Path):
-    """The worker had it open a moment ago: it will be back."""
-    ledger = tmp_path / "ledger.sqlite"
-    ledger.rename(tmp_path / "elsewhere")
-    ledger.mkdir()
+def test_it_loads_neither_ledger_nor_doors():
+    """It would take longer to begin than to make the files of a few thousand images."""
+    code = "import worker.closer, json, sys; print(json.dumps([*sys.modules]))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
-    with pytest.raises(Transient, match="cannot be opened"):
-        make_apart(night.ledger, night.batch, apart)
+    assert [] == [
+        name for name in ("sqlalchemy", "celery", "redis", "boto3", "requests", "structlog") if name in loaded
+    ]
+
+
+def test_a_ledger_that_breaks_in_the_midst_is_heard_of(night: Night, apart: Path):
+    """By the worker, which reads it; the process does not wait for the rest, nor take what it had for all."""
+
+    def half() -> Iterator[dict[str, Any]]:
+        yield next(rows(night).images)
+        raise ConnectionAbortedError("away")
+
+    apart.mkdir()
+    with pytest.raises(ConnectionAbortedError, match="away"):
+        make_apart(Rows(batch=night.batch.key, images=half(), given_up=iter(())), apart)
+
+
+@pytest.mark.parametrize("told", [b"", b"\n", b'{"id": "r1"'])
+def test_rows_that_end_too_early_are_not_all_rows(apart: Path, told: bytes):
+    """A worker that dies closes the pipe; where nothing ties the process to it, that must not look like the end."""
+    apart.mkdir()
+    command = [sys.executable, "-m", "worker.closer", "night", str(apart)]
+    done = subprocess.run(command, input=told, capture_output=True, check=False)
+
+    assert (1, b"") == (done.returncode, done.stdout)
 
 
 def test_want_of_room_passes(night: Night, apart: Path):
-    """Whatever the system says of the folder."""
+    """Whatever the system says of the folder, and however much it was still to be told."""
     apart.touch()
+    (row,) = (row for row in rows(night).images if (row["id"], row["index"]) == ("r1", 0))
 
     with pytest.raises(Transient, match="apart"):
-        make_apart(night.ledger, night.batch, apart)
+        make_apart(Rows(batch="night", images=iter([row] * 5000), given_up=iter(())), apart)
 
 
-def test_one_that_breaks_is_a_closing_put_off(night: Night, apart: Path):
-    """Whatever it died of; here, of a batch that the ledger does not have."""
+def test_one_that_breaks_is_a_closing_put_off(apart: Path):
+    """Whatever it died of; here, of a row that is none."""
+    apart.mkdir()
+
     with pytest.raises(Transient, match="the process that made the files ended: exit code 1"):
-        make_apart(night.ledger, replace(night.batch, key="another"), apart)
+        make_apart(Rows(batch="night", images=iter([{"input": "{}"}]), given_up=iter(())), apart)
