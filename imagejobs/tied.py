@@ -20,20 +20,12 @@ def tied(command: Sequence[str], *, death_signal: int) -> list[str]:
     return [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(int(death_signal)), *command]
 
 
-def tie(parent: int, *, death_signal: int) -> bool:
-    """Have this process sent the signal when the thread that started it ends. False if its parent ended before that.
-
-    For a program of ours, which can do so itself, and needs no launcher.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(death_signal))
-    return os.getppid() == parent
-
-
 def main() -> None:
     """Tie, then become the command."""
     parent, signal_number, command = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
-    if tie(parent, death_signal=signal_number):
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal_number)
+    if os.getppid() == parent:  # else it ended before the tie was made
         os.execv(command[0], command)  # noqa: S606 - a fixed argument list, no shell
 
 

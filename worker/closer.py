@@ -1,11 +1,11 @@
-"""The files of a batch, made by a process of their own: `python -m worker.closer BATCH FOLDER PARENT`.
+"""The files of a batch, made by a process of their own: `python -m worker.closer BATCH FOLDER`.
 
 What writing Parquet takes, a hundred megabytes and more, a worker would keep for the rest of its life. The worker reads
 the ledger, which it has open, and tells the process the rows; that only writes below a folder; what it made, the worker
 puts into the store. Whatever befalls it is a closing that is put off, and it ends with the worker, however that ends.
 
-PARENT is the worker's process id. Rows come on standard input, as lines of JSON: those of images, an empty line, those
-given up, an empty line. The report is one JSON object on standard output.
+Rows come on standard input, as lines of JSON: those of images, an empty line, those given up, an empty line. The report
+is one JSON object on standard output.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pydantic_core import from_json
 from imagejobs.batchfiles import Made, Rows, make_files
 from imagejobs.errors import Cause, Transient
 from imagejobs.manifest import Row, to_line
-from imagejobs.tied import tie
+from imagejobs.tied import tied
 
 _NOT_NEEDED = (
     *("REPLICATE_API_TOKEN", "IMAGEJOBS_WEBHOOK_SECRET", "REDIS_URL", "DATABASE_URL"),
@@ -39,7 +39,7 @@ _END = b"\n"
 def make_apart(rows: Rows, folder: Path) -> Made:
     """As `make_files`. Raises Transient for whatever goes wrong, also when the process ends without a word."""
     with subprocess.Popen(
-        [sys.executable, *_PATH, "-m", "worker.closer", rows.batch, str(folder), str(os.getpid())],
+        tied([sys.executable, *_PATH, "-m", "worker.closer", rows.batch, str(folder)], death_signal=signal.SIGKILL),
         env={name: value for name, value in os.environ.items() if name not in _NOT_NEEDED},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -78,14 +78,11 @@ def _ending(code: int) -> str:
 
 def main() -> None:
     """Make the files, and report. Whatever else is printed meanwhile goes where the log goes."""
-    batch, folder, parent = sys.argv[1:]
-    if not tie(int(parent), death_signal=signal.SIGKILL):
-        return
     # pyarrow imports them where they are installed: 0.4 s of processor time for what no table of ours needs.
     for name in ("numpy", "pandas"):
         sys.modules[name] = None  # type: ignore[assignment] # its import fails, as if it were not there
     with redirect_stdout(sys.stderr):
-        report = _report(batch, folder)
+        report = _report(*sys.argv[1:])
     print(json.dumps(report))  # noqa: T201 - to the worker
 
 

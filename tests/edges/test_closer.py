@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -120,7 +119,7 @@ def test_a_ledger_that_breaks_in_the_midst_is_heard_of(night: Night, apart: Path
 def test_rows_that_end_too_early_are_not_all_rows(apart: Path, told: bytes):
     """A worker that dies closes the pipe; where nothing ties the process to it, that must not look like the end."""
     apart.mkdir()
-    command = [sys.executable, "-m", "worker.closer", "night", str(apart), str(os.getpid())]
+    command = [sys.executable, "-m", "worker.closer", "night", str(apart)]
     done = subprocess.run(command, input=told, capture_output=True, check=False)
 
     assert (1, b"") == (done.returncode, done.stdout)
