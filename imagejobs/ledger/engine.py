@@ -109,7 +109,10 @@ class Database:
         self.engine.dispose()
 
     def upgrade(self) -> None:
-        """Bring the schema to this version. Raises BadSetting for a database that a newer version has made."""
+        """Bring the schema to this version, or wait until another process has. Raises BadSetting.
+
+        For a database that a newer version has made, or that cannot be written to.
+        """
         found = self.schema()
         if found == SCHEMA:
             return
@@ -118,8 +121,20 @@ class Database:
                 f"the ledger's schema is {found}, this imagejobs knows {SCHEMA}: a newer version has upgraded it; "
                 "install that version here too"
             )
-        with self.write() as connection:
-            bring_up_to_date(connection)
+        give_up_at = time.monotonic() + LONGEST_REPLY_SECONDS
+        while not self._is_up_to_date(give_up_at):
+            time.sleep(ROOM_SECONDS)
+
+    def _is_up_to_date(self, give_up_at: float) -> bool:
+        """By now. On SQLite a migration of millions of jobs keeps everybody else waiting for longer than any write."""
+        try:
+            with self.write() as connection:
+                bring_up_to_date(connection)
+        except OperationalError as error:
+            if isinstance(error.orig, sqlite3.Error) and _is_locked(error.orig) and time.monotonic() < give_up_at:
+                return False
+            raise BadSetting(f"the ledger at {self.shown} cannot be upgraded: {_first_line(error)}") from None
+        return True
 
     def schema(self) -> str | None:
         """The schema's version, none for an empty database. Raises BadSetting when it cannot be reached."""

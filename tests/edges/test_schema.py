@@ -9,10 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from alembic import command
-from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, column, create_engine, insert, make_url, table, text
+from sqlalchemy import Connection, create_engine, make_url, text
 from sqlalchemy.exc import IntegrityError
 
 from imagejobs import ledger as ledger_package
@@ -21,10 +19,9 @@ from imagejobs.ledger import LEDGER_ERRORS, Ledger
 from imagejobs.ledger.engine import Database
 from imagejobs.ledger.schema import SCHEMA, migrate
 from imagejobs.ledger.tables import metadata
-from tests.desk import LATER, NOW, Desk
+from tests.desk import Desk
 from tests.servers.ports import free_port
 from tests.servers.postgres import PostgresServer
-from tests.servers.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 SECRET = "hunter2"
@@ -81,74 +78,6 @@ def test_opening_again_keeps_everything(database_url: str):
 
     with Ledger(database_url) as ledger:
         assert batch == ledger.batches.get(batch.key)
-
-
-def test_what_was_asked_before_specs_stood_apart_is_still_known(database_url: str):
-    """A ledger of the first schema, with a job that waits, one that is under way and one that failed: all go on."""
-    first_schema(database_url)
-
-    with Ledger(database_url) as ledger:
-        waiting, flying, failed = ledger.views.job_rows(1)
-        (flight,) = ledger.views.flights(OLD["account"])
-        taken = ledger.turns.take(OLD["account"], places=5, now=NOW, resend_at=LATER)
-        (claimed,) = ledger.jobs.claim(taken, account=OLD["account"], now=NOW, resolve_at=LATER)
-        added = Desk(ledger).batch(rows=2)
-        unused = min(row["id"] for row in ledger.views.job_rows(added.id))
-    told = [(row["id"], row["row_id"], row["version"], row["input"], row["tags"]) for row in (waiting, flying, failed)]
-    assert [
-        (number, f"r{number}", "o/m:v", f'{{"seed": {number}}}', '{"mood": "calm"}') for number in (1, 2, 3)
-    ] == told
-    assert (2, "o/m:v", "p2") == (flight.job_id, flight.version, flight.prediction_id)
-    assert (1, "r1", "o/m:v", {"seed": 1}) == (claimed.id, claimed.row_id, claimed.version, claimed.input)
-    assert ("failed", "CUDA error") == (failed["state"], failed["error"])
-    assert unused > 3
-
-
-def test_a_job_that_is_added_while_the_specs_are_moved_keeps_its_own(postgres_server: PostgresServer):
-    """By a submit of the version before, which has written and not committed yet. On SQLite one waits for the other."""
-    database_url = postgres_server.create_database()
-    first_schema(database_url)
-    database = Database(database_url)
-    with ThreadPoolExecutor(1) as pool:
-        with database.write() as connection:
-            _insert(
-                connection, "jobs", **ASKED, row_id="late", line=4, input="{}", state="queued", attempt=0, tries_left=3
-            )
-            opening = pool.submit(Ledger, database_url)
-            with database.read() as other:
-                eventually(lambda: other.execute(text(_WAITING)).scalar_one(), what="the migration waits")
-        with opening.result(30) as ledger:
-            assert ["r1", "r2", "r3", "late"] == [row["row_id"] for row in ledger.views.job_rows(1)]
-    database.close()
-    postgres_server.drop_database(database_url)
-
-
-ASKED = {"batch_id": 1, "version": "o/m:v", "tags": '{"mood": "calm"}', "outputs": 1, "due_at": 0.0, "hinted": 0}
-_WAITING = """SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
-              WHERE NOT granted AND datname = current_database()"""
-OLD = {"key": "old", "account": "old", "store": "x", "rows_digest": "d", "created_at": 0.0, "opened_at": 0.0}
-
-
-def first_schema(database_url: str) -> None:
-    """A database as 0.1.0 left it."""
-    config = Config()
-    config.set_main_option("script_location", str(Path(str(ledger_package.__file__)).parent / "migrations"))
-    database = Database(database_url)
-    with database.write() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-        _insert(connection, "batches", **OLD, total=3, queued=1, running=1, failed=1)
-        for number, state, error in ((1, "queued", None), (2, "running", None), (3, "failed", "CUDA error")):
-            asked = {"row_id": f"r{number}", "line": number, "input": f'{{"seed": {number}}}'}
-            became = {"state": state, "error": error, "attempt": number // 2, "tries_left": 3}
-            _insert(connection, "jobs", **ASKED, **asked, **became)
-        intent = {"job_id": 2, "number": 1, "intent_at": 1.0, "accepted_at": 1.0, "prediction_id": "p2"}
-        _insert(connection, "attempts", **intent, outcome="accepted")
-    database.close()
-
-
-def _insert(connection: Connection, name: str, **values: object) -> None:
-    connection.execute(insert(table(name, *map(column, values))).values(values))
 
 
 def test_four_threads_may_open_a_new_database_at_once(database_url: str):
