@@ -45,21 +45,25 @@ def make_apart(rows: Rows, folder: Path) -> Made:
         stdout=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is for the worker to hear
     ) as process:
-        try:
-            said = _told(process, rows)
-        except BaseException:
-            process.kill()  # else leaving would wait for it, and it for the rest
-            raise
+        said = _told(process, rows)
     return _made(process.returncode, said)
 
 
 def _told(process: subprocess.Popen[bytes], rows: Rows) -> bytes:
     """What the process has to say of the rows."""
-    told, said = cast("BinaryIO", process.stdin), cast("BinaryIO", process.stdout)
-    with suppress(BrokenPipeError), told as pipe:  # who no longer listens says why
+    pipe, said = cast("BinaryIO", process.stdin), cast("BinaryIO", process.stdout)
+    try:
         for section in (rows.images, rows.given_up):
             pipe.writelines(map(to_line, section))
             pipe.write(_END)
+    except BrokenPipeError:  # who no longer listens says why
+        pass
+    except BaseException:
+        process.kill()  # before the pipe is closed: that would wait for one that is stopped
+        raise
+    finally:
+        with suppress(BrokenPipeError):
+            pipe.close()
     return said.read()
 
 

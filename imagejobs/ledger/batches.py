@@ -62,7 +62,7 @@ class Batches:
         with self._database.write() as connection:
             if connection.execute(update(batches).where(batches.c.id == batch_id).values(**grown)).rowcount != 1:
                 raise LookupError(f"batch {batch_id} is gone: another submit took it for a dead one and began anew")
-            numbered = list(zip(take_ids(connection, jobs, len(asked)), asked, strict=True))
+            numbered = list(zip(take_ids(connection, len(asked)), asked, strict=True))
             insert_rows(
                 connection, jobs, _NEW_JOB, (_new_job(one, batch_id, spec, max_tries) for one, spec in numbered)
             )

@@ -11,6 +11,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, TextClause, func, select, text
 
+from imagejobs.ledger.tables import jobs, specs
+
+_IDS = jobs.c.id, specs.c.job_id
 _SQLITE_AMONG = text("jobs.id IN (SELECT value FROM json_each(:ids))")
 _POSTGRES_AMONG = text("jobs.id = ANY(:ids)")
 
@@ -27,12 +30,15 @@ def insert_rows(connection: Connection, table: Table, names: Sequence[str], rows
     copy_in(connection, f"COPY {columns} FROM STDIN", rows)
 
 
-def take_ids(connection: Connection, table: Table, count: int) -> Sequence[int]:
-    """That many new ids, for rows that others will point at. In a transaction that writes: SQLite has one at a time."""
+def take_ids(connection: Connection, count: int) -> Sequence[int]:
+    """Ids for that many new jobs. Only in a transaction that writes: SQLite has one at a time.
+
+    Past the specs too: a process of the first schema that discards its batch knows nothing of them.
+    """
     if connection.dialect.name == "sqlite":
-        last = connection.execute(select(func.coalesce(func.max(table.c.id), 0))).scalar_one()
+        last = max(connection.execute(select(func.coalesce(func.max(one), 0))).scalar_one() for one in _IDS)
         return range(last + 1, last + 1 + count)
-    following = func.nextval(func.pg_get_serial_sequence(table.name, "id"))
+    following = func.nextval(func.pg_get_serial_sequence(jobs.name, "id"))
     return connection.execute(select(following).select_from(func.generate_series(1, count))).scalars().all()
 
 

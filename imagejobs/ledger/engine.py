@@ -113,28 +113,24 @@ class Database:
 
         For a database that a newer version has made, or that cannot be written to.
         """
-        found = self.schema()
-        if found == SCHEMA:
-            return
-        if found is not None and found > SCHEMA:
-            raise BadSetting(
-                f"the ledger's schema is {found}, this imagejobs knows {SCHEMA}: a newer version has upgraded it; "
-                "install that version here too"
-            )
         give_up_at = time.monotonic() + LONGEST_REPLY_SECONDS
-        while not self._is_up_to_date(give_up_at):
-            time.sleep(ROOM_SECONDS)
+        while (found := self.schema()) != SCHEMA:
+            if found is not None and found > SCHEMA:
+                raise BadSetting(
+                    f"the ledger's schema is {found}, this imagejobs knows {SCHEMA}: a newer version has upgraded it; "
+                    "install that version here too"
+                )
+            self._bring_up(give_up_at)
 
-    def _is_up_to_date(self, give_up_at: float) -> bool:
-        """By now. On SQLite a migration of millions of jobs keeps everybody else waiting for longer than any write."""
+    def _bring_up(self, give_up_at: float) -> None:
+        """On SQLite a migration of millions of jobs keeps everybody else waiting for longer than any write."""
         try:
             with self.write() as connection:
                 bring_up_to_date(connection)
-        except OperationalError as error:
-            if isinstance(error.orig, sqlite3.Error) and _is_locked(error.orig) and time.monotonic() < give_up_at:
-                return False
-            raise BadSetting(f"the ledger at {self.shown} cannot be upgraded: {_first_line(error)}") from None
-        return True
+        except DBAPIError as error:
+            is_locked = isinstance(error.orig, sqlite3.Error) and _is_locked(error.orig)
+            if not is_locked or time.monotonic() > give_up_at:
+                raise BadSetting(f"the ledger at {self.shown} cannot be upgraded: {_first_line(error)}") from None
 
     def schema(self) -> str | None:
         """The schema's version, none for an empty database. Raises BadSetting when it cannot be reached."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, case, delete, func, insert, select, tuple_
+from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, case, delete, func, insert, select, tuple_
 
 from imagejobs.job import Flight, Job
 from imagejobs.ledger.engine import Database
@@ -15,6 +15,7 @@ from imagejobs.ledger.tables import attempts, batches, images, in_flight, jobs, 
 from imagejobs.states import State
 
 PAGE = 2000  # rows held in memory at once, whatever the size of a batch
+FIRST_PAGE, PAGE_CHARACTERS = 20, 4 * 2**20  # fewer where inputs are large: one may be a megabyte
 
 
 def _flying(query: Select[Any], state: State, *where: ColumnElement[bool]) -> Select[Any]:
@@ -32,7 +33,20 @@ _KNOWN = [
     select(column).where(column.in_(bindparam("ids", expanding=True)))
     for column in (attempts.c.prediction_id, orphans.c.prediction_id)
 ]
-_ASKED = jobs.join(specs, specs.c.job_id == jobs.c.id)
+_PAGE: Any = (bindparam("first"), bindparam("last"))
+
+
+def _of_page(table: Table) -> ColumnElement[bool]:
+    """The table's rows of a page's jobs. PostgreSQL carries no bounds over a join: a page would read all before it."""
+    return and_(table.c.job_id == jobs.c.id, table.c.job_id.between(*_PAGE))
+
+
+def _fitting(rows: Sequence[Mapping[str, Any]]) -> int:
+    """How many rows like these a page may have."""
+    return max(1, min(PAGE, PAGE_CHARACTERS * len(rows) // sum(len(row["input"]) for row in rows)))
+
+
+_ASKED = jobs.join(specs, _of_page(specs))
 
 
 class Views:
@@ -93,7 +107,7 @@ class Views:
 
     def image_rows(self, batch_id: int) -> Iterator[dict[str, Any]]:
         """One row an image, in the order of the input: everything the manifest says of it."""
-        current = and_(attempts.c.job_id == jobs.c.id, attempts.c.number == images.c.attempt)
+        current = and_(_of_page(attempts), attempts.c.number == images.c.attempt)
         query = select(
             jobs.c.id.label("job_id"),
             jobs.c.row_id.label("id"),
@@ -104,7 +118,7 @@ class Views:
             attempts.c.accepted_at.label("created_at"),
             attempts.c.completed_at,
             attempts.c.predict_time_s,
-        ).select_from(_ASKED.join(images, images.c.job_id == jobs.c.id).outerjoin(attempts, current))
+        ).select_from(_ASKED.join(images, _of_page(images)).outerjoin(attempts, current))
         yield from self._pages(batch_id, query, (jobs.c.id, images.c["index"]), ("job_id", "index"))
 
     def job_rows(self, batch_id: int, state: State | None = None) -> Iterator[dict[str, Any]]:
@@ -126,20 +140,20 @@ class Views:
             first, last = connection.execute(select(*ends).where(jobs.c.batch_id == batch_id)).one()
         # SQLite would find the batch by its rows' names, and sort all of it, for every page; + 0 hides that index.
         batch = jobs.c.batch_id + 0 if self._database.is_sqlite else jobs.c.batch_id
-        page = query.where(batch == batch_id, jobs.c.id <= last).order_by(*keys).limit(PAGE)
-        rest = page.where(jobs.c.id >= first)
+        rest = page = query.where(batch == batch_id, jobs.c.id.between(*_PAGE)).order_by(*keys)
+        size = FIRST_PAGE
         while True:
             with self._database.read() as connection:
-                found = connection.execute(rest)
+                found = connection.execute(rest.limit(size), {"first": first, "last": last})
                 # As plain texts: SQLAlchemy's own kind takes JSON twenty times as long.
                 columns = [str(name) for name in found.keys()]  # noqa: SIM118 - no dict
                 rows = [dict(zip(columns, row, strict=True)) for row in found]
             yield from rows
-            if len(rows) < PAGE:
+            if len(rows) < size:
                 return
             place = tuple(rows[-1][name] for name in names)
-            # The first condition is the one that the primary key serves.
-            rest = page.where(jobs.c.id >= place[0], tuple_(*keys) > tuple_(*place))
+            first, rest = place[0], page.where(tuple_(*keys) > tuple_(*place))
+            size = _fitting(rows)
 
     def history(self, batch_id: int, row_id: str) -> list[dict[str, Any]]:
         """Every attempt of one job, the first one first."""

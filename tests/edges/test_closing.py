@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 from pyarrow import parquet
+from sqlalchemy import text
 
+from imagejobs.batchfiles import Made, Rows, make_files
 from imagejobs.edges.bucket import open_store
 from imagejobs.layout import part_key
 from imagejobs.ledger import Ledger
@@ -187,3 +189,20 @@ def test_a_live_job_keeps_a_batch_open(tmp_path: Path):
 
     assert not close(night)
     assert not (night.folder / "manifest").exists()
+
+
+def test_a_ledger_that_is_away_for_a_moment_puts_the_closing_off(night: Night):
+    """By half of the minute that the batch has waited, and not for as long as somebody may be at it."""
+
+    def away(rows: Rows, folder: Path) -> Made:
+        with night.ledger.database.write() as connection:
+            connection.execute(text("ALTER TABLE specs RENAME TO gone"))
+        try:
+            return make_files(rows, folder)
+        finally:
+            with night.ledger.database.write() as connection:
+                connection.execute(text("ALTER TABLE gone RENAME TO specs"))
+
+    assert not close(night, make=away)
+    assert not close(night, now=night.now + 60 + 29)
+    assert close(night, now=night.now + 60 + 31)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
 
 from imagejobs import closing
-from imagejobs.batchfiles import Made, Rows, make_files
 from imagejobs.errors import Cause, Permanent, Refused
 from imagejobs.layout import part_key
 from tests.edges.closers import (
@@ -171,23 +168,6 @@ def stumbling(store: Watched) -> Callable[[], None]:
         raise BLIP
 
     return stumble
-
-
-def test_a_ledger_that_is_away_for_a_moment_puts_the_closing_off(night: Night):
-    """By half of the minute that the batch has waited, and not for as long as somebody may be at it."""
-
-    def away(rows: Rows, folder: Path) -> Made:
-        with night.ledger.database.write() as connection:
-            connection.execute(text("ALTER TABLE specs RENAME TO gone"))
-        try:
-            return make_files(rows, folder)
-        finally:
-            with night.ledger.database.write() as connection:
-                connection.execute(text("ALTER TABLE gone RENAME TO specs"))
-
-    assert not close(night, make=away)
-    assert not close(night, now=night.now + 60 + 29)
-    assert close(night, now=night.now + 60 + 31)
 
 
 def test_a_closer_that_dies_is_replaced(night: Night):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,13 @@ from sqlalchemy import event
 
 from imagejobs.job import SpecText
 from imagejobs.ledger import Ledger
-from imagejobs.ledger.views import PAGE
+from imagejobs.ledger.views import FIRST_PAGE, PAGE, PAGE_CHARACTERS
 from imagejobs.states import State
 from tests.night import Night, a_spec
 
 
-def plans(ledger: Ledger, read: Any) -> str:
-    """How SQLite means to go about the statements that reading sends."""
+def statements(ledger: Ledger, read: Any) -> list[tuple[str, Any]]:
+    """What reading sends, with its parameters."""
     seen: list[tuple[str, Any]] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
@@ -24,8 +25,13 @@ def plans(ledger: Ledger, read: Any) -> str:
     event.listen(ledger.database.engine, "before_cursor_execute", note)
     list(read())
     event.remove(ledger.database.engine, "before_cursor_execute", note)
+    return [one for one in seen if "FROM" in one[0]]
+
+
+def plans(ledger: Ledger, read: Any) -> str:
+    """How SQLite means to go about the statements that reading sends."""
+    reads = statements(ledger, read)
     with ledger.database.read() as connection:
-        reads = [(statement, parameters) for statement, parameters in seen if "FROM" in statement]
         return str([connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {one}", how).all() for one, how in reads])
 
 
@@ -62,3 +68,17 @@ def test_an_unknown_batch_has_no_rows(tmp_path: Path):
     """Nor does one that is still being written."""
     with Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as ledger:
         assert [] == list(ledger.views.job_rows(1))
+
+
+def test_pages_of_large_inputs_are_short(tmp_path: Path):
+    """A page is held in memory, by a worker too, and an input may be a megabyte."""
+    with Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as ledger:
+        batch = ledger.batches.create("night", facts={"account": "a", "store": "x", "rows_digest": "0"}, now=1.0)
+        assert batch is not None
+        large = a_spec("r", input={"prompt": "x" * (PAGE_CHARACTERS // 10)})
+        rows = [SpecText.of(replace(large, id=f"r{number}")) for number in range(50)]
+        ledger.batches.add(batch.id, rows, max_tries=1)
+        pages = [how for one, how in statements(ledger, lambda: ledger.views.job_rows(batch.id)) if "LIMIT" in one]
+
+    limits = [how[-2] for how in pages]
+    assert [FIRST_PAGE, 9, 9, 9, 9] == limits

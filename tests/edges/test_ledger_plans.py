@@ -16,6 +16,7 @@ from imagejobs.errors import Cause
 from imagejobs.job import Selection
 from imagejobs.ledger import Ledger
 from imagejobs.ledger.tables import attempts, batches, jobs, specs
+from imagejobs.ledger.views import PAGE
 from tests import desk
 from tests.desk import LATER, NOW, Desk
 
@@ -193,6 +194,37 @@ WORK: dict[str, tuple[Callable[[Desk], Any], tuple[str, ...]]] = {
     "take_probes": (_probe, ("jobs_waiting",)),
     "cancel": (_cancel, ("jobs_waiting", "jobs_hinted", "jobs_in_flight")),
 }
+
+
+def nodes(plan: Any) -> Iterator[dict[str, Any]]:
+    """Every step of a plan of PostgreSQL."""
+    if isinstance(plan, list):
+        for one in plan:
+            yield from nodes(one)
+    elif isinstance(plan, dict):
+        yield plan
+        for one in (plan.get("Plan", []), plan.get("Plans", [])):
+            yield from nodes(one)
+
+
+def reads_by_bounds(plan: str, table: str) -> bool:
+    """Whether of the table only rows between two ids, or of one id, are read."""
+    if plan.startswith("["):
+        return all("Index Cond" in node for node in nodes(json.loads(plan)) if node.get("Relation Name") == table)
+    return all(line.startswith("SEARCH") for line in plan.splitlines() if f" {table} " in line)
+
+
+def test_pages_of_a_batch_read_its_own_specs_only(at: Desk):
+    """And not those of all batches before it, again for every page."""
+    history = at.ledger.batches.get("history")
+    assert history is not None
+    with statements(at.ledger) as seen:
+        assert HISTORY == len(list(at.ledger.views.job_rows(history.id)))
+        assert [] == list(at.ledger.views.image_rows(history.id))
+    pages = [one for one in seen if "specs" in one[0]]
+
+    assert len(pages) > HISTORY / PAGE
+    assert [] == [plan for plan in plans(at.ledger, pages) if not reads_by_bounds(plan, "specs")]
 
 
 def test_what_runs_all_night_reads_live_jobs_only(at: Desk):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, column, insert, table, text
+from sqlalchemy import Connection, column, delete, insert, make_url, table, text
 
 from imagejobs import ledger as ledger_package
 from imagejobs.errors import BadSetting
@@ -128,3 +128,53 @@ def first_schema(database_url: str) -> None:
 
 def _insert(connection: Connection, name: str, **values: object) -> None:
     connection.execute(insert(table(name, *map(column, values))).values(values))
+
+
+def test_a_batch_that_an_older_process_discards_is_in_nobodys_way(database_url: str):
+    """It was submitting when its ledger was migrated, and knows of no specs: those that it leaves keep their ids."""
+    with Ledger(database_url) as ledger:
+        at = Desk(ledger)
+        left = at.batch(rows=3, is_open=False)
+        with ledger.database.write() as connection:
+            for name in ("jobs", "batches"):
+                key = column("batch_id" if name == "jobs" else "id")
+                connection.execute(delete(table(name, key)).where(key == left.id))
+        batch = at.batch(rows=2)
+
+        assert ["r1", "r2"] == [row["row_id"] for row in ledger.views.job_rows(batch.id)]
+
+
+def test_a_role_that_may_not_migrate_is_a_bad_setting(postgres_server: PostgresServer):
+    """One that may read and write rows, and no more."""
+    database_url = postgres_server.create_database()
+    first_schema(database_url)
+    owner = Database(database_url)
+    with owner.write() as connection:
+        connection.execute(text("CREATE ROLE clerk LOGIN PASSWORD 'clerk'"))
+        connection.execute(text("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO clerk"))
+    clerk = make_url(database_url).set(username="clerk", password="clerk")
+    try:
+        with pytest.raises(BadSetting, match=r"cannot be upgraded: (permission denied|must be owner)"):
+            Ledger(clerk.render_as_string(hide_password=False))
+    finally:
+        with owner.write() as connection:
+            connection.execute(text("DROP OWNED BY clerk"))
+            connection.execute(text("DROP ROLE clerk"))
+        owner.close()
+        postgres_server.drop_database(database_url)
+
+
+def test_a_newer_version_that_was_quicker_is_refused_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """It migrated while this one waited for its turn."""
+    database = Database(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
+    first_schema(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
+    ask = engine._begin_to_write
+
+    def after_a_newer_one(connection: Connection) -> None:
+        ask(connection)
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+
+    monkeypatch.setattr(engine, "_begin_to_write", after_a_newer_one)
+    with pytest.raises(BadSetting, match="schema is 9999"):
+        database.upgrade()
+    database.close()

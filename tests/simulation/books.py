@@ -160,8 +160,8 @@ class Books:
             return
         waiting: Counter[str] = Counter()
         query = (
-            "SELECT version, input FROM jobs WHERE state = 'submitting' UNION ALL "
-            "SELECT j.version, j.input FROM attempts a JOIN jobs j ON j.id = a.job_id "
+            "SELECT version, input FROM jobs JOIN specs ON job_id = id WHERE state = 'submitting' UNION ALL "
+            "SELECT s.version, s.input FROM attempts a JOIN specs s ON s.job_id = a.job_id "
             "WHERE a.possible_double_payment = 1 OR (a.outcome = 'failed' AND a.cause = 'unknown_outcome')"
         )
         for version, given in raw.execute(query):

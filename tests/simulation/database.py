@@ -14,7 +14,7 @@ from imagejobs.ledger.engine import Database
 from tests.simulation.weather import Weather
 from tests.simulation.world import EPOCH, Turn, World
 
-TABLES = ("batches", "jobs", "attempts", "orphans", "images", "schemas")
+TABLES = ("batches", "jobs", "specs", "attempts", "orphans", "images", "schemas")
 
 
 class SimulatedDatabase(Database):
