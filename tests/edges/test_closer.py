@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 from imagejobs.batchfiles import Made, Rows, make_files
 from imagejobs.errors import Transient
 from imagejobs.filing import rows_of
+from imagejobs.manifest import to_line
 from tests.night import Night, a_spec
 from worker.closer import make_apart
 
@@ -113,6 +116,40 @@ def test_a_ledger_that_breaks_in_the_midst_is_heard_of(night: Night, apart: Path
     apart.mkdir()
     with pytest.raises(ConnectionAbortedError, match="away"):
         make_apart(Rows(batch=night.batch.key, images=half(), given_up=iter(())), apart)
+
+
+def test_one_that_is_stopped_is_not_waited_for(
+    night: Night, tmp_path: Path, apart: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """It reads nothing, and the pipe is full but for what is still to be written when the ledger breaks."""
+    before_it_starts("import os, signal; os.kill(os.getpid(), signal.SIGSTOP)", tmp_path, monkeypatch)
+    row = {**next(rows(night).images), "input": "x" * 1024}
+    fitting = how_many_fit(to_line(row))
+
+    def as_many_as_fit() -> Iterator[dict[str, Any]]:
+        yield from [row] * fitting
+        raise ConnectionAbortedError("away")
+
+    apart.mkdir()
+    with pytest.raises(ConnectionAbortedError, match="away"):
+        make_apart(Rows(batch=night.batch.key, images=as_many_as_fit(), given_up=iter(())), apart)
+
+
+def how_many_fit(line: bytes) -> int:
+    """How many such lines a pipe takes of which nobody reads: the last ones wait to be written when it is closed."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    pipe, fitting = os.fdopen(writing, "wb"), 0
+    try:
+        while True:
+            pipe.write(line)
+            fitting += 1
+    except BlockingIOError:
+        return fitting
+    finally:
+        os.close(reading)
+        with suppress(OSError):
+            pipe.close()
 
 
 @pytest.mark.parametrize("told", [b"", b"\n", b'{"id": "r1"'])
