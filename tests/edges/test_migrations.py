@@ -17,7 +17,7 @@ from imagejobs import ledger as ledger_package
 from imagejobs.errors import BadSetting
 from imagejobs.ledger import Ledger, engine
 from imagejobs.ledger.engine import Database
-from imagejobs.ledger.schema import SCHEMA
+from imagejobs.ledger.schema import SCHEMA, version_of
 from tests.desk import LATER, NOW, Desk
 from tests.servers.postgres import PostgresServer
 from tests.servers.waiting import eventually
@@ -64,6 +64,30 @@ def test_a_job_that_is_added_while_the_specs_are_moved_keeps_its_own(postgres_se
 
 
 ASKED = {"batch_id": 1, "version": "o/m:v", "tags": '{"mood": "calm"}', "outputs": 1, "due_at": 0.0, "hinted": 0}
+
+
+# What a person may have made beside our tables, and what stops the migration after the specs were copied.
+OBSTACLES = {"sqlite": ("TABLE wide_jobs", "(x)"), "postgresql": ("VIEW wide_jobs", "AS SELECT tags FROM jobs")}
+
+
+def test_a_migration_that_breaks_in_its_midst_leaves_the_ledger_as_it_was(database_url: str):
+    """On the first schema, which the version before goes on working with; nothing is half moved."""
+    first_schema(database_url)
+    database = Database(database_url)
+    kind, what = OBSTACLES[database.engine.dialect.name]
+    with database.write() as connection:
+        connection.execute(text(f"CREATE {kind} {what}"))
+    with pytest.raises(BadSetting, match=r"cannot be upgraded: .*(wide_jobs|other objects depend)"):
+        Ledger(database_url)
+    with database.write() as connection:
+        asked = connection.execute(text("SELECT row_id, version FROM jobs ORDER BY id")).all()
+        assert [("r1", "o/m:v"), ("r2", "o/m:v"), ("r3", "o/m:v")] == [tuple(row) for row in asked]
+        assert (False, "0001") == (database.engine.dialect.has_table(connection, "specs"), version_of(connection))
+        connection.execute(text(f"DROP {kind}"))
+    database.close()
+
+    with Ledger(database_url) as ledger:
+        assert 3 == len(list(ledger.views.job_rows(1)))
 
 
 @contextmanager
