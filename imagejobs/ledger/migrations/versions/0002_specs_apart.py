@@ -15,13 +15,6 @@ depends_on = None
 
 BigId = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 ASKED = ("version", "input", "tags")
-# The partial indexes of jobs, as 0001 made them.
-INDEXES = (
-    ("jobs_waiting", "state = 'queued' AND hinted = 0", ("batch_id", "due_at", "id")),
-    ("jobs_hinted", "state = 'queued' AND hinted = 1", ("due_at",)),
-    ("jobs_in_flight", "state IN ('submitting', 'running', 'storing')", ("state", "due_at")),
-    ("jobs_failed", "state = 'failed'", ("batch_id", "cause", "error_key")),
-)
 
 
 def upgrade() -> None:
@@ -45,32 +38,17 @@ def upgrade() -> None:
 
 
 def _write_anew() -> None:
-    """Dropped in place, the columns would leave each row where it stood: as many pages as before, mostly empty."""
+    """Dropped in place, the columns would leave each row where it stood: as many pages as before, mostly empty.
+
+    As it is found, so that nothing but the columns goes.
+    """
+    bind = op.get_bind()
+    kept = [column["name"] for column in sa.inspect(bind).get_columns("jobs") if column["name"] not in ASKED]
+    jobs = sa.Table("jobs", sa.MetaData(), autoload_with=bind, include_columns=kept)
     op.rename_table("jobs", "wide_jobs")
-    for name, _, _ in INDEXES:
-        op.drop_index(name, "wide_jobs")
-    jobs = op.create_table(
-        "jobs",
-        sa.Column("id", BigId, primary_key=True),
-        sa.Column("batch_id", sa.BigInteger, nullable=False),
-        sa.Column("row_id", sa.String(128), nullable=False),
-        sa.Column("line", sa.Integer, nullable=False),
-        sa.Column("state", sa.String(10), nullable=False),
-        sa.Column("outputs", sa.Integer, nullable=False),
-        sa.Column("due_at", sa.Double, nullable=False),
-        sa.Column("hinted", sa.Integer, nullable=False),
-        sa.Column("cancel_requested", sa.Integer, nullable=False, server_default="0"),
-        sa.Column("attempt", sa.Integer, nullable=False),
-        sa.Column("tries_left", sa.Integer, nullable=False),
-        sa.Column("why", sa.String(32)),
-        sa.Column("cause", sa.String(32)),
-        sa.Column("error", sa.Text),
-        sa.Column("error_key", sa.Text),
-        sa.Column("finished_at", sa.Double),
-        sa.UniqueConstraint("batch_id", "row_id", name="one_job_a_row"),
-    )
-    names = ", ".join(column.name for column in jobs.columns)
-    op.execute(f"INSERT INTO jobs ({names}) SELECT {names} FROM wide_jobs ORDER BY id")  # noqa: S608 - our own names
+    for index in jobs.indexes:
+        op.drop_index(str(index.name), "wide_jobs")
+    jobs.create(bind)
+    wide = sa.table("wide_jobs", *map(sa.column, kept))
+    op.execute(sa.insert(jobs).from_select(kept, sa.select(wide).order_by(wide.c.id)))
     op.drop_table("wide_jobs")
-    for name, where, columns in INDEXES:
-        op.create_index(name, "jobs", list(columns), sqlite_where=sa.text(where))
