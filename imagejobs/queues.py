@@ -26,7 +26,6 @@ SUBMIT, POLL, STORE, TEND = "imagejobs.submit", "imagejobs.poll", "imagejobs.sto
 IN_ORDER = (STORE, POLL, TEND, SUBMIT)
 
 LOST_MESSAGE_SECONDS = 60.0  # after this, the ledger takes a message for lost and sends another
-VISIBILITY_SECONDS = 120  # after this, Redis hands a dead worker's message to another; both are harmless
 CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 5.0  # it answers within milliseconds, or something is wrong
 SILENT_SECONDS = 5  # a consumer that hears nothing for this long, where Redis answers every second, connects anew
 
@@ -65,9 +64,7 @@ def make_app(redis_url: str, *, account: str, threads: int = 16) -> Celery:
 
 
 _TRANSPORT = {
-    "visibility_timeout": VISIBILITY_SECONDS,
-    "unacked_restore_interval": 60,  # seconds, by far enough: the ledger does not wait for what comes back
-    "unacked_restore_throttle": 1,
+    "ack_emulation": False,  # a message in hand stands nowhere in Redis: the ledger sends for what a dead worker had
     "queue_order_strategy": "priority",  # strictly IN_ORDER
     "priority_steps": [0],  # one Redis list a queue
     "socket_connect_timeout": CONNECT_SECONDS,

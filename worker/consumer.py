@@ -20,14 +20,12 @@ class PromptConsumer(Consumer):  # type: ignore[misc] # celery ships no types
     """Tries to reconnect every second, and leaves behind what it had in hand on the connection that broke."""
 
     def on_connection_error_after_connected(self, exc: BaseException) -> None:
-        """Close the connection, but neither put back nor acknowledge what came by it: the ledger has it all sent anew.
+        """Close the connection, but do not put back what came by it: the ledger has it all sent anew.
 
         kombu would put it back over that very network, in a loop that knows no pause while replies are cut short.
-        What is not acknowledged is handed out once more after VISIBILITY_SECONDS, and finds nothing left to do.
         """
         for channel in self.connection.transport.channels:
             channel.do_restore = False
-            channel.basic_ack = _no_ack
         self.hub.on_tick.clear()  # kombu leaves one callback a connection behind, and runs them all at every turn
         super().on_connection_error_after_connected(exc)
 
@@ -36,10 +34,6 @@ class PromptConsumer(Consumer):  # type: ignore[misc] # celery ships no types
         every_second = {"interval_start": RECONNECT_SECONDS, "interval_step": 0.0, "interval_max": RECONNECT_SECONDS}
         conn.ensure_connection = partial(conn.ensure_connection, **every_second)
         return super().ensure_connected(conn)
-
-
-def _no_ack(_delivery_tag: str, multiple: bool = False) -> None:
-    """In place of the ack of a task that ends after its connection did: a closed channel cannot take one."""
 
 
 def step(connected: Callable[[], None]) -> type[bootsteps.StartStopStep]:

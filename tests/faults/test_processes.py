@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 import re
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
 import redis
@@ -21,7 +23,7 @@ STRIKES = {
     "before the provider accepts": (windows.arrived, [{"on": "create", "kind": "delay", "seconds": 0.5}]),
     "before the reply": (windows.accepted, [{"on": "create", "kind": "delay_after", "seconds": 0.5}]),
 }
-_ORIGIN = re.compile(r'"origin": "gen(\d+)@')
+_SENT = re.compile(rf"^LPUSH \S+(?P<sweep>{POLL}|{TEND}) .*origin\W+gen(?P<pid>\d+)@")
 
 
 def test_random_workers_killed_every_second(spread: Fleet) -> None:
@@ -78,14 +80,15 @@ def test_the_worker_that_sent_for_the_sweep_is_killed(spread: Fleet) -> None:
     spread.sandbox.faults([{"on": "list", "kind": "delay", "seconds": 0.5}])
     spread.submit(rows(matrix.jobs()))
     spread.start(3)
-    senders, kills = senders_of(spread), windows.Strikes(spread, every_seconds=4.0)
-    while kills.look().live > 0:
-        struck = [worker for worker in windows.ready(spread) if worker.pid in senders()]
-        if struck and kills.is_due():
-            spread.kill(struck[0])
-            spread.start(1)
-            kills.struck()
-        time.sleep(0.05)
+    kills = windows.Strikes(spread, every_seconds=4.0)
+    with senders_of(spread) as senders:
+        while kills.look().live > 0:
+            struck = [worker for worker in windows.ready(spread) if worker.pid in senders()]
+            if struck and kills.is_due():
+                spread.kill(struck[0])
+                spread.start(1)
+                kills.struck()
+            time.sleep(0.05)
     batch = matrix.finished(spread)
 
     matrix.proven(
@@ -97,18 +100,27 @@ def test_the_worker_that_sent_for_the_sweep_is_killed(spread: Fleet) -> None:
     )
 
 
-def senders_of(fleet: Fleet) -> Callable[[], set[int]]:
-    """Tells whose messages for a sweep wait on the queues or are being worked on, by process id: Celery writes it."""
+@contextmanager
+def senders_of(fleet: Fleet) -> Iterator[Callable[[], set[int]]]:
+    """Tells whose messages for a sweep wait or are being worked on, by process id: Celery writes it, Redis is heard."""
     prefix = key_prefix(fleet.settings.account_name)
-    server = redis.Redis.from_url(fleet.environ["REDIS_URL"], decode_responses=True)
+    latest: dict[str, int] = {}
+    with redis.Redis.from_url(fleet.environ["REDIS_URL"], decode_responses=True) as server, server.monitor() as heard:
 
-    def senders() -> set[int]:
-        waiting = [message for sweep in (POLL, TEND) for message in server.lrange(prefix + sweep, 0, -1)]
-        in_hand = server.hvals(f"{prefix}unacked")
-        swept = [message for message in [*waiting, *in_hand] if POLL in message or TEND in message]
-        return {int(pid) for message in swept for pid in _ORIGIN.findall(message.replace('\\"', '"'))}
+        def listen() -> None:
+            with suppress(redis.ConnectionError, OSError, ValueError):  # how hearing ends
+                for said in heard.listen():
+                    sent = _SENT.search(said["command"])
+                    if sent:
+                        latest[sent["sweep"]] = int(sent["pid"])
 
-    return senders
+        def senders() -> set[int]:
+            """A sweep that has ended leaves another word under its key."""
+            return {pid for sweep, pid in latest.items() if server.get(f"{prefix}due:{sweep}") == "sent"}
+
+        threading.Thread(target=listen, daemon=True).start()
+        yield senders
+        heard.connection.disconnect()
 
 
 def test_the_worker_that_runs_the_sweep_is_killed(fleet: Fleet) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import redis
 
 from imagejobs.limiter import UNSAID_SECONDS, Grant
-from imagejobs.queues import IN_ORDER, STORE, SUBMIT, VISIBILITY_SECONDS
+from imagejobs.queues import IN_ORDER, STORE, SUBMIT
 from tests.simulation.weather import Weather
 from tests.simulation.world import World
 
@@ -23,11 +23,10 @@ class Message:
 
     task: str
     args: list[Any]
-    is_done: bool = False
 
 
 class SimulatedBroker:
-    """As `imagejobs.queues.Broker`: at least once, usually."""
+    """As `imagejobs.queues.Broker`: once, usually."""
 
     prefix = "imagejobs:simulated:"
 
@@ -98,17 +97,10 @@ class SimulatedBroker:
                 self.queues[task].append(message)
 
     def take(self) -> Message:
-        """The next message in the order that workers look. It comes again if it is not done in time."""
+        """The next message in the order that workers look. A worker that dies takes it along."""
         queue = next(self.queues[name] for name in IN_ORDER if self.queues[name])
         place = self._weather.choices.pick("place", len(queue)) if self._weather.strikes("message_disordered") else 0
-        message = queue.pop(place)
-        self._world.later(VISIBILITY_SECONDS, "", lambda: self._restore(message))
-        return message
-
-    def _restore(self, message: Message) -> None:
-        if not message.is_done:
-            self._world.note(f"comes again: {message.task}")
-            self.queues[message.task].append(Message(message.task, message.args))
+        return queue.pop(place)
 
     @property
     def has_any(self) -> bool:

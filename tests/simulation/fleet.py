@@ -163,11 +163,7 @@ class Fleet:
 
     def _hand_out(self, host: Host) -> None:
         message = self.broker.take()
-
-        def act() -> None:
-            self.acts[host][message.task](*message.args)
-            message.is_done = True
-
+        act = partial(self.acts[host][message.task], *message.args)
         self.world.start(host, act, at=f"takes {message.task} {message.args}")
 
     def _strike(self, fiber: Fiber) -> None:
