@@ -11,8 +11,8 @@ from math import inf
 
 import structlog
 
+from imagejobs.edges.connections import CONNECT_SECONDS, SEND_SECONDS
 from imagejobs.edges.dialects import Prediction
-from imagejobs.edges.wire import CONNECT_SECONDS, SEND_SECONDS
 from imagejobs.errors import Cause
 from imagejobs.job import Job
 from imagejobs.limiter import Grant

@@ -18,7 +18,7 @@ from urllib.parse import unquote_to_bytes, urljoin, urlsplit
 
 from urllib3.util import connection as urllib3_connection
 
-from imagejobs.edges import wire
+from imagejobs.edges import connections, wire
 from imagejobs.edges.objections import read_retry_after
 from imagejobs.errors import Cause, NotSent, Permanent, Transient
 from imagejobs.settings import Settings
@@ -48,10 +48,10 @@ def is_public(address: Address) -> bool:
     return address.is_global and not inside
 
 
-class _Guarded(wire.Connection):
+class _Guarded(connections.Connection):
     """Connects to allowed addresses only, and exactly to those that were checked."""
 
-    response_class = wire.LongReply
+    response_class = connections.LongReply
 
     @staticmethod
     def is_allowed(address: Address) -> bool:
@@ -78,7 +78,7 @@ class _Guarded(wire.Connection):
         return urllib3_connection.create_connection(place, self.timeout, socket_options=self.socket_options)
 
 
-class _SecureGuarded(_Guarded, wire.SecureConnection):
+class _SecureGuarded(_Guarded, connections.SecureConnection):
     """The same over TLS, which verifies the name that was asked for, whatever the address."""
 
 
@@ -108,7 +108,7 @@ class Downloader:
     def __init__(self, settings: Settings) -> None:
         is_local = settings.base_url.startswith("http:")  # Settings allows that on loopback only
         plain = _Loopback if is_local else None
-        self._connections = wire.Connections(threads=settings.threads, plain=plain, secure=_SecureGuarded)
+        self._connections = connections.Connections(threads=settings.threads, plain=plain, secure=_SecureGuarded)
         self._read_seconds = settings.read_seconds
 
     def close(self) -> None:

@@ -31,7 +31,7 @@ from typing import Any, NoReturn
 from urllib.parse import quote, urlsplit
 
 from imagejobs.clock import Clock
-from imagejobs.edges import webhooks, wire
+from imagejobs.edges import connections, webhooks, wire
 from imagejobs.edges.allowances import Overheard, overheard
 from imagejobs.edges.dialects import (
     ImagesAnswer,
@@ -94,7 +94,9 @@ class Provider:
         self._clock = clock
         self._hear = hear
         self._read_seconds = settings.read_seconds
-        self._connections = wire.Connections(threads=3 * settings.threads)  # creates, copies' records, and sweeps
+        self._connections = connections.Connections(
+            threads=3 * settings.threads
+        )  # creates, copies' records, and sweeps
         self._clock_ahead = 0.0  # seconds that the provider's clock is ahead of ours, by the last Date header
 
     def close(self) -> None:

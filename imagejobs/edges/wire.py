@@ -1,218 +1,22 @@
-"""How the two HTTP doors use the network: nothing happens of its own accord, and no reply can drag on.
-
-`requests` and `urllib3` are polite by default: they follow redirects, keep cookies, read proxies and passwords from the
-environment, and wait as long as a byte comes now and then. A door that spends money or fetches from an address it was
-handed wants none of that.
-"""
+"""One request, one reply, over connections that are kept: see `imagejobs.edges.connections`."""
 
 from __future__ import annotations
 
 import http.client
 import io
-import re
-import socket
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass
-from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from functools import partial
 
-from requests import PreparedRequest
-from requests.adapters import HTTPAdapter
 from requests.utils import default_headers
-from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool, PoolManager, Retry, Timeout
-from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3 import HTTPHeaderDict, HTTPResponse
 from urllib3.exceptions import HTTPError
 
-from imagejobs.clock import SystemClock
-from imagejobs.errors import NotSent
+from imagejobs.edges.connections import Connections, PacedReply, root_cause
 
-_now = SystemClock().monotonic  # sockets age in real time, also while a laptop sleeps, whatever the clock of the jobs
-
-CONNECT_SECONDS = 5.0
-"""From the name to the end of the TLS handshake; a connection that took longer is not used. So whoever starts a create
-knows when, at the latest, it was on its way: a search for one that was lost may begin a while after that."""
-
-TRY_SECONDS = 2.0
-"""For one address, and for the handshake: time is left to try the next address."""
-
-SEND_SECONDS = 10.0
-"""For a whole request: six megabytes, the most that the provider is known to take, at 5 Mbit/s."""
-
-_LENGTH_DIGITS = 15  # of a Content-Length: a petabyte; Python refuses to read thousands of digits
-
-REUSE_SECONDS = 4.0
-"""A connection idle for longer is not used again: the shortest keep-alive in common use is 5 s (Node.js, uvicorn), and
-a request that meets the server's close on its way is lost without a reply."""
-
-KNOWN = 8
-"""Hosts whose connections are at hand: to look them up by an address is a quarter of a call's price."""
-
-_PLAIN = re.compile(r"(https?://[a-z0-9.-]+(?::[1-9][0-9]*)?)((?:/[\w~=-][\w.~=-]*)+)", re.ASCII)
-"""An address of which requests' reading says nothing new: no user, nothing to be quoted, no dots to be resolved."""
-
-_ONCE = Retry(total=False)
 _HEADERS = {**default_headers(), "User-Agent": "imagejobs"}
-
-
-class _PacedStream(io.RawIOBase):
-    """A socket's stream in which all reads share one deadline: a byte now and then must not hold a thread for ever."""
-
-    def __init__(self, raw: io.RawIOBase, sock: socket.socket, *, timeouts: int) -> None:
-        self._raw = raw
-        self._sock = sock
-        self._read_seconds = sock.gettimeout() or SEND_SECONDS
-        self._until = _now() + timeouts * self._read_seconds
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        left = self._until - _now()
-        if left <= 0:
-            raise TimeoutError("the reply dragged on")
-        if left < self._read_seconds:
-            self._sock.settimeout(left)
-        return self._raw.readinto(buffer)
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class PacedReply(http.client.HTTPResponse):
-    """A reply that is whole, headers and all, within one read time-out: whoever waits for a create counts on it."""
-
-    timeouts = 1
-
-    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        self.fp = io.BufferedReader(_PacedStream(self.fp.detach(), sock, timeouts=self.timeouts))
-
-
-class LongReply(PacedReply):
-    """The same for bodies of megabytes."""
-
-    timeouts = 5
-
-
-class Connection(HTTPConnection):
-    """A connection that says NotSent when it could not be made, and is never used again after a rest.
-
-    Only a failure while connecting (name, route, refusal, TLS handshake) proves that no request was sent; it is raised
-    here because further up urllib3 gives the same names to failures before and after.
-    """
-
-    response_class = PacedReply
-    _rested_since: float | None = None
-
-    def connect(self) -> None:
-        """Raises NotSent."""
-        began = _now()
-        try:
-            super().connect()
-        except (OSError, HTTPError) as error:
-            raise NotSent(f"cannot reach {self.host}: {root_cause(error)}") from None
-        if _now() - began > CONNECT_SECONDS:
-            self.close()
-            raise NotSent(f"cannot reach {self.host}: not within {CONNECT_SECONDS:g} s")
-
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        if self._rested_since is not None and _now() - self._rested_since > REUSE_SECONDS:
-            self.close()
-        if self.sock is None:
-            self.connect()
-        self.timeout = SEND_SECONDS  # until urllib3 sets the one for reading
-        super().request(*args, **kwargs)
-
-    def getresponse(self) -> Any:
-        response = super().getresponse()
-        self._rested_since = _now()
-        return response
-
-
-class SecureConnection(Connection, HTTPSConnection):
-    """The same over TLS; the certificate is verified before anything is sent."""
-
-
-class _Adapter(HTTPAdapter):
-    """Opens connections of one kind, keeps one for each thread, and tries once."""
-
-    def __init__(self, pool: type[HTTPConnectionPool], *, threads: int) -> None:
-        self._pool = pool
-        super().__init__(pool_maxsize=threads, max_retries=0)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        manager: PoolManager = self.poolmanager
-        manager.pool_classes_by_scheme = {"http": self._pool, "https": self._pool}
-
-    def pool_for(self, request: PreparedRequest) -> HTTPConnectionPool:
-        """Where to send it, with certificates to be verified. Raises ValueError."""
-        pool: HTTPConnectionPool = self.get_connection_with_tls_context(request, verify=True)  # type: ignore[assignment]
-        self.cert_verify(pool, request.url, verify=True, cert=None)  # type: ignore[no-untyped-call]
-        return pool
-
-
-class _Place(NamedTuple):
-    """Where an address leads: the connections to its host, what to ask there for, and what it says of who asks."""
-
-    pool: HTTPConnectionPool
-    path: str
-    headers: Mapping[str, str]
-
-
-class Connections:
-    """For many threads: nothing from the environment (proxies, .netrc), no cookies, no redirects, no retries.
-
-    requests' own session has all of these, and works for them at every call even where they are switched off: a third
-    of a call's price. So its requests and its adapters are used, and the session between them is left out. Without
-    `plain`, an http address is as bad as any other scheme.
-    """
-
-    def __init__(
-        self,
-        *,
-        threads: int,
-        plain: type[HTTPConnection] | None = Connection,
-        secure: type[HTTPSConnection] = SecureConnection,
-    ) -> None:
-        self._adapters = {"https://": _Adapter(_pool_of(HTTPSConnectionPool, secure), threads=threads)}
-        if plain:
-            self._adapters["http://"] = _Adapter(_pool_of(HTTPConnectionPool, plain), threads=threads)
-        self._known = lru_cache(maxsize=KNOWN)(self._read)
-
-    def place(self, address: str, query: Mapping[str, str] | None) -> _Place:
-        """Raises ValueError for an address that is none, or that none of these can reach."""
-        plain = _PLAIN.fullmatch(address)
-        if query or not plain:
-            return self._read(address, query)
-        origin, path = plain.groups()
-        return self._known(origin)._replace(path=path)
-
-    def _read(self, address: str, query: Mapping[str, str] | None = None) -> _Place:
-        """By requests' own reading of an address; its cookies and hooks are left out, for half the price."""
-        request = PreparedRequest()
-        request.prepare_method("GET")
-        request.prepare_url(address, query)
-        request.prepare_headers(None)
-        request.prepare_body(None, None)
-        request.prepare_auth(None, address)
-        url = request.url or ""
-        adapter = self._adapters.get(url[: url.find("://") + 3].lower())
-        if adapter is None:
-            raise ValueError("no address of a kind that is asked")
-        return _Place(adapter.pool_for(request), request.path_url, dict(request.headers))
-
-    def close(self) -> None:
-        """Close the pooled ones."""
-        for adapter in self._adapters.values():
-            adapter.close()
-        self._known.cache_clear()  # a pool that nobody has any more closes its connections
-
-
-def _pool_of(pool: type[HTTPConnectionPool], connection: type[HTTPConnection]) -> type[HTTPConnectionPool]:
-    return type(pool.__name__, (pool,), {"ConnectionCls": connection})
+_LENGTH_DIGITS = 15  # of a Content-Length: a petabyte; Python refuses to read thousands of digits
+_FAILURES = (OSError, HTTPError, http.client.HTTPException)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,49 +49,57 @@ def ask(
 
     Raises ValueError for an address that is none, NotSent when nothing left, NoReply once anything may have been sent.
     """
-    place = connections.place(address, query)
+    pool, path, who = connections.place(address, query)
+    said = {**_HEADERS, **headers, **who}
     try:
-        reply = place.pool.urlopen(
-            method,
-            place.path,
-            body=body,
-            headers={**_HEADERS, **headers, **place.headers},
-            timeout=Timeout(connect=TRY_SECONDS, read=read_seconds),
-            retries=_ONCE,
-            redirect=False,
-            assert_same_host=False,
-            preload_content=False,
-            decode_content=False,
-        )
-    except (HTTPError, OSError) as error:
+        connection = pool.take()
+    except HTTPError as error:
         raise NoReply(root_cause(error)) from None
-    with closing(reply):
-        return _read_reply(reply, max_bytes=max_bytes)
+    is_whole = False
+    try:
+        reply = connection.exchange(method, path, headers=said, body=body, read_seconds=read_seconds)
+        read = _read(reply, max_bytes=max_bytes)
+        is_whole = reply.isclosed()
+        return read
+    except _FAILURES as error:
+        raise NoReply(root_cause(error)) from None
+    finally:
+        if not is_whole:
+            connection.close()
+        pool.give_back(connection)
 
 
-def _read_reply(reply: BaseHTTPResponse, *, max_bytes: int) -> Reply:
+def _read(reply: PacedReply, *, max_bytes: int) -> Reply:
     """The body in one piece, which costs a third less of a whole job than pieces of 10 KB.
 
-    A Content-Length that lies is caught either way: one byte more than allowed is asked for, and urllib3 minds a body
-    that ends too soon.
+    A Content-Length that lies is caught either way: one byte more than allowed is asked for, and what is missing in the
+    end is told.
     """
-    whole = partial(Reply, status=reply.status, headers=reply.headers)
-    announced = reply.headers.get("Content-Length", "")
+    headers = HTTPHeaderDict(reply.headers.items())
+    whole = partial(Reply, status=reply.status, headers=headers)
+    announced = headers.get("Content-Length", "")
     if announced.isdecimal() and (len(announced) > _LENGTH_DIGITS or int(announced) > max_bytes):
         return whole(is_oversize=True, broken=f"{announced[:_LENGTH_DIGITS]} bytes, more than {max_bytes}")
+    if not _is_clear(reply, announced):
+        return whole(broken=f"of no clear length: {announced[:_LENGTH_DIGITS]!r}")
     try:
-        body = reply.read(max_bytes + 1, decode_content=True)
-    except HTTPError as error:
+        body = _decoded(reply.read(max_bytes + 1), headers, max_bytes=max_bytes)
+    except _FAILURES as error:
         return whole(broken=f"the reply broke off: {root_cause(error)}")
     if len(body) > max_bytes:
         return whole(is_oversize=True, broken=f"more than {max_bytes} bytes")
-    return whole(body=body)
+    return whole(broken=f"the reply broke off: {reply.length} bytes are missing") if reply.length else whole(body=body)
 
 
-def root_cause(error: BaseException) -> str:
-    """What the system or TLS said at the bottom of the libraries' wrappers, in words that are the same every time."""
-    while isinstance(deeper := error.__cause__ or error.__context__, (OSError, HTTPError, http.client.HTTPException)):
-        error = deeper
-    if isinstance(error, TimeoutError):
-        return "timed out"
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+def _is_clear(reply: PacedReply, announced: str) -> bool:
+    """Whether http.client could make sense of the length: it reads on for ever where it could not."""
+    return not announced or reply.chunked or (reply.length is not None and announced.isdecimal())
+
+
+def _decoded(body: bytes, headers: HTTPHeaderDict, *, max_bytes: int) -> bytes:
+    """As urllib3 unpacks it, never to more than a byte above the bound. Raises HTTPError."""
+    if "Content-Encoding" not in headers:
+        return body
+    packed = {"Content-Encoding": headers["Content-Encoding"]}
+    with HTTPResponse(io.BytesIO(body), packed, preload_content=False) as response:
+        return response.read(max_bytes + 1, decode_content=True)

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imagejobs.edges import wire
+from imagejobs.edges import connections
 from imagejobs.edges.dialects import ImagesAnswer, Prediction
 from imagejobs.edges.provider import Provider
 from imagejobs.errors import Cause, NotSent, OutcomeUnknown, Permanent, Refused, Throttled, Transient
@@ -94,7 +94,7 @@ def test_a_handshake_that_never_ends_was_not_sent(
     host: ScriptedHost, open_provider: Callable[..., Provider], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A port that accepts and then says nothing."""
-    monkeypatch.setattr(wire, "TRY_SECONDS", 0.1)
+    monkeypatch.setattr(connections, "TRY_SECONDS", 0.1)
     with pytest.raises(NotSent, match="timed out"):
         create(open_provider(host.url.replace("http:", "https:")))
 
@@ -110,7 +110,7 @@ def test_a_create_is_not_sent_late(
         return system(*args, **kwargs)
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve_slowly)
-    monkeypatch.setattr(wire, "CONNECT_SECONDS", 0.05)
+    monkeypatch.setattr(connections, "CONNECT_SECONDS", 0.05)
     with pytest.raises(NotSent, match=r"not within 0\.05 s"):
         create(open_provider(host.url))
 
@@ -138,6 +138,11 @@ LOST = {
     "no http": then_hang_up(raw(b"SSH-2.0-OpenSSH_9.2\r\n")),
     "bad gzip": answer(201, b"nonsense", {"Content-Encoding": "gzip"}),
     "two lengths": answer(201, STARTING, {"Content-Length": "2, 3"}),
+    "two lengths, one to a line": then_hang_up(
+        raw(b"HTTP/1.1 201 C\r\nContent-Length: 2\r\ncontent-length: 3\r\n\r\n{}")
+    ),
+    "no length": then_hang_up(answer(201, STARTING, {"Content-Length": "a few"})),
+    "less than no length": then_hang_up(answer(201, STARTING, {"Content-Length": "-1"})),
 }
 
 
@@ -251,12 +256,42 @@ def test_a_connection_that_rested_is_not_used_for_a_create(
     host: ScriptedHost, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may be closed from the other side at this very moment, and the reply would be lost with it."""
-    monkeypatch.setattr(wire, "REUSE_SECONDS", -1)
+    monkeypatch.setattr(connections, "REUSE_SECONDS", -1)
     host.then(answer(201, STARTING), answer(201, STARTING))
     create(provider)
     create(provider)
 
     assert host.connections == 2
+
+
+def test_a_connection_with_half_a_reply_is_not_used_again(
+    host: ScriptedHost, open_provider: Callable[..., Provider]
+) -> None:
+    """What comes late would be taken for the next reply."""
+    host.then(answer(201, b'{"id": "p1", ', {"Content-Length": "40"}), answer(201, STARTING))
+    provider = open_provider(host.url, read_seconds=0.1)
+    with pytest.raises(OutcomeUnknown):
+        create(provider)
+
+    assert Prediction(id="p1", status="starting") == create(provider)
+    assert host.connections == 2
+
+
+def test_a_refusal_that_comes_early_is_read(open_provider: Callable[..., Provider]) -> None:
+    """A server may answer, and hang up, before it has heard all: nothing was paid, and nothing has to be looked up."""
+
+    def refuse() -> None:
+        peer, _ = listener.accept()
+        with peer:  # closed with something unread: the connection is reset
+            assert peer.recv(1000).startswith(b"POST ")
+            answer(402, {"detail": "no credit"})(peer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = threading.Thread(target=refuse)
+        serving.start()
+        with pytest.raises(Refused, match="no credit"):
+            create(open_provider(f"http://127.0.0.1:{listener.getsockname()[1]}"), input={"prompt": "x" * 30_000_000})
+        serving.join(5)
 
 
 def test_a_connection_closed_meanwhile_is_replaced(host: ScriptedHost, provider: Provider) -> None:

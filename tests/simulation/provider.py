@@ -11,10 +11,10 @@ from typing import Any
 
 import structlog
 
+from imagejobs.edges.connections import CONNECT_SECONDS, SEND_SECONDS
 from imagejobs.edges.dialects import Page, Prediction
 from imagejobs.edges.provider import NotListed
 from imagejobs.edges.webhooks import AttemptTag, read_tag
-from imagejobs.edges.wire import CONNECT_SECONDS, SEND_SECONDS
 from imagejobs.errors import Cause, NotSent, OutcomeUnknown, Permanent, Refused, Throttled, Transient
 from imagejobs.settings import Settings
 from tests.simulation.weather import Weather

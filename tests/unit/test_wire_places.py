@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from imagejobs.edges.wire import Connections
+from imagejobs.edges.connections import Connections
 
 
 @pytest.fixture
