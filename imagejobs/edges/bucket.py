@@ -31,22 +31,23 @@ from imagejobs.edges.fields import words
 from imagejobs.edges.folder import FolderStore
 from imagejobs.edges.puts import Puts
 from imagejobs.edges.store import Stat, Store, checked_key, probe
-from imagejobs.errors import BadSetting, Cause, Permanent, Refused, Transient
+from imagejobs.edges.wire import NoReply
+from imagejobs.errors import BadSetting, Cause, NotSent, Permanent, Refused, Transient
 
 CONNECTIONS = 64
 """Kept open at most; a thread beyond that opens one for its call."""
 
-PART_BYTES = 16 * 2**20
-"""A large file goes in parts of this size, one after another: that much memory, and ten thousand parts make 160 GB."""
+PART_BYTES = 8 * 2**20
+"""A large file goes in parts of this size, one after another: that much memory, and ten thousand parts make 80 GB."""
 
 SILENT_SECONDS = 15
-"""For each piece that a store sends or takes. Copies may hold every thread of a worker, and for no longer than this
-when a network swallows what it is given; a store that is so slow is asked again."""
+"""For each piece that a store sends or takes; boto3 sends a part in one. Copies may hold every thread of a worker, and
+for no longer than this when a network swallows what it is given; a store that is so slow is asked again."""
 
 _OPTIONS = Config(
     signature_version="s3v4",
     retries={"total_max_attempts": 1},
-    connect_timeout=5,
+    connect_timeout=SILENT_SECONDS,  # urllib3 has it for sending as well
     read_timeout=SILENT_SECONDS,
     max_pool_connections=CONNECTIONS,
     request_checksum_calculation="when_required",
@@ -167,7 +168,7 @@ class BucketStore:
             yield
         except aws.ClientError as error:
             self._judge(error.response, key)
-        except _PASSING as error:
+        except (*_PASSING, NotSent, NoReply) as error:
             raise Transient(f"bucket {self._bucket}: {words(str(error))}", cause=Cause.STORAGE) from None
         except aws.BotoCoreError as error:
             way_out = ": set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" * isinstance(error, aws.NoCredentialsError)
@@ -251,4 +252,4 @@ def _open_client(endpoint: str | None, *facts: str | None) -> tuple[Any, Puts]:
     # "Expect: 100-continue" costs a round trip for each image, and a second at stores that have never heard of it.
     client.meta.events.unregister("before-call.s3", add_expect_header)
     bundle = core.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")  # as botocore has it
-    return client, Puts(client, session.get_credentials(), ca_bundle=bundle or True)
+    return client, Puts(client, session.get_credentials(), authorities=bundle or None, silent_seconds=SILENT_SECONDS)

@@ -13,10 +13,10 @@ import http.client
 import io
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache
-from typing import Any, NamedTuple
+from functools import lru_cache, partial
+from typing import Any, NamedTuple, TypeAlias
 
 from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
@@ -48,6 +48,10 @@ KNOWN = 8
 
 _PLAIN = re.compile(r"(https?://[a-z0-9.-]+(?::[1-9][0-9]*)?)((?:/[\w~=-][\w.~=-]*)+)", re.ASCII)
 """An address of which requests' reading says nothing new: no user, nothing to be quoted, no dots to be resolved."""
+
+
+Body: TypeAlias = bytes | Sequence[bytes | memoryview] | None
+"""In pieces only with a Content-Length among the headers."""
 
 
 class _PacedStream(io.RawIOBase):
@@ -113,18 +117,26 @@ class Connection(HTTPConnection):
             raise NotSent(f"cannot reach {self.host}: not within {CONNECT_SECONDS:g} s")
 
     def exchange(
-        self, method: str, path: str, *, headers: Mapping[str, str], body: bytes | None, read_seconds: float
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str],
+        body: Body,
+        read_seconds: float,
+        send_seconds: float = SEND_SECONDS,
     ) -> PacedReply:
         """One request, and a reply as far as its body, which the caller reads.
 
-        Raises NotSent; OSError or HTTPException once anything may have been sent.
+        Each piece of the body has `send_seconds`. Raises NotSent; OSError or HTTPException once anything may have been
+        sent.
         """
         if self._rested_since is not None and _now() - self._rested_since > REUSE_SECONDS:
             self.close()
         if self.sock is None:
             self.timeout = TRY_SECONDS
             self.connect()
-        self.sock.settimeout(SEND_SECONDS)
+        self.sock.settimeout(send_seconds)
         # A server may answer, and hang up, before it has heard all: a refusal is read even then.
         with suppress(BrokenPipeError, ConnectionResetError):
             http.client.HTTPConnection.request(self, method, path, body, headers)
@@ -138,7 +150,7 @@ class SecureConnection(Connection, HTTPSConnection):
     """The same over TLS; the certificate is verified before anything is sent."""
 
 
-class _Pool(HTTPConnectionPool):
+class Pool(HTTPConnectionPool):
     """Connections to one host, to be lent. urllib3's own way to ask by them costs as much again as a call."""
 
     def take(self) -> Connection:
@@ -151,15 +163,16 @@ class _Pool(HTTPConnectionPool):
         self._put_conn(connection)
 
 
-class _SecurePool(_Pool, HTTPSConnectionPool):
+class _SecurePool(Pool, HTTPSConnectionPool):
     """The same over TLS."""
 
 
 class _Adapter(HTTPAdapter):
     """Opens connections of one kind, and keeps one for each thread."""
 
-    def __init__(self, pool: type[_Pool], *, threads: int) -> None:
+    def __init__(self, pool: type[Pool], *, threads: int, verify: bool | str) -> None:
         self._pool = pool
+        self._verify = verify
         super().__init__(pool_maxsize=threads, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -167,17 +180,17 @@ class _Adapter(HTTPAdapter):
         manager: PoolManager = self.poolmanager
         manager.pool_classes_by_scheme = {"http": self._pool, "https": self._pool}
 
-    def pool_for(self, request: PreparedRequest) -> _Pool:
+    def pool_for(self, request: PreparedRequest) -> Pool:
         """Where to send it, with certificates to be verified. Raises ValueError."""
-        pool: _Pool = self.get_connection_with_tls_context(request, verify=True)  # type: ignore[assignment]
-        self.cert_verify(pool, request.url, verify=True, cert=None)  # type: ignore[no-untyped-call]
+        pool: Pool = self.get_connection_with_tls_context(request, verify=self._verify)  # type: ignore[assignment]
+        self.cert_verify(pool, request.url, verify=self._verify, cert=None)  # type: ignore[no-untyped-call]
         return pool
 
 
 class Place(NamedTuple):
     """Where an address leads: the connections to its host, what to ask there for, and what it says of who asks."""
 
-    pool: _Pool
+    pool: Pool
     path: str
     headers: Mapping[str, str]
 
@@ -196,10 +209,12 @@ class Connections:
         threads: int,
         plain: type[HTTPConnection] | None = Connection,
         secure: type[HTTPSConnection] = SecureConnection,
+        authorities: str | None = None,
     ) -> None:
-        self._adapters = {"https://": _Adapter(_pool_of(_SecurePool, secure), threads=threads)}
+        opening = partial(_Adapter, threads=threads, verify=authorities or True)
+        self._adapters = {"https://": opening(_pool_of(_SecurePool, secure))}
         if plain:
-            self._adapters["http://"] = _Adapter(_pool_of(_Pool, plain), threads=threads)
+            self._adapters["http://"] = opening(_pool_of(Pool, plain))
         self._known = lru_cache(maxsize=KNOWN)(self._read)
 
     def place(self, address: str, query: Mapping[str, str] | None) -> Place:
@@ -209,6 +224,10 @@ class Connections:
             return self._read(address, query)
         origin, path = plain.groups()
         return self._known(origin)._replace(path=path)
+
+    def pool(self, origin: str) -> Pool:
+        """To a scheme, host and port. Raises ValueError; OSError without a certificate to verify others by."""
+        return self._known(origin).pool
 
     def _read(self, address: str, query: Mapping[str, str] | None = None) -> Place:
         """By requests' own reading of an address; its cookies and hooks are left out, for half the price."""
@@ -231,7 +250,7 @@ class Connections:
         self._known.cache_clear()  # a pool that nobody has any more closes its connections
 
 
-def _pool_of(pool: type[_Pool], connection: type[HTTPConnection]) -> type[_Pool]:
+def _pool_of(pool: type[Pool], connection: type[HTTPConnection]) -> type[Pool]:
     return type(pool.__name__, (pool,), {"ConnectionCls": connection})
 
 

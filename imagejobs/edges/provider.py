@@ -31,8 +31,9 @@ from typing import Any, NoReturn
 from urllib.parse import quote, urlsplit
 
 from imagejobs.clock import Clock
-from imagejobs.edges import connections, webhooks, wire
+from imagejobs.edges import webhooks, wire
 from imagejobs.edges.allowances import Overheard, overheard
+from imagejobs.edges.connections import Connections
 from imagejobs.edges.dialects import (
     ImagesAnswer,
     Page,
@@ -94,9 +95,7 @@ class Provider:
         self._clock = clock
         self._hear = hear
         self._read_seconds = settings.read_seconds
-        self._connections = connections.Connections(
-            threads=3 * settings.threads
-        )  # creates, copies' records, and sweeps
+        self._connections = Connections(threads=3 * settings.threads)  # creates, copies' records, and sweeps
         self._clock_ahead = 0.0  # seconds that the provider's clock is ahead of ours, by the last Date header
 
     def close(self) -> None:
@@ -218,11 +217,10 @@ class Provider:
         headers: Mapping[str, str] | None = None,
     ) -> wire.Reply:
         """One request, one reply. Raises NotSent, and NoReply once anything may have been sent."""
+        address = f"{self._base}/v1{path}"
         token = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         reply = wire.ask(
-            self._connections,
-            method,
-            f"{self._base}/v1{path}",
+            *(self._connections, method, address),
             read_seconds=self._read_seconds,
             max_bytes=MAX_REPLY_BYTES,
             headers={"Accept": "application/json", **(headers or {}), **token},

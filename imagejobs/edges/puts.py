@@ -3,35 +3,47 @@
 What a put costs boto3 beyond signing and sending (looking up the endpoint's rules, building the request from its
 model, describing itself, reading the reply into the model) gives the same result each time, but for the key. So the
 request that boto3 sent is looked at: it says where the bucket is, for which region it is signed and how it is named.
-Credentials, their renewal, the signature, connections, TLS and proxies stay botocore's own; and a reply that is no
-success is handed back to boto3, which sorts errors and follows a bucket to its region as ever.
-See docs/decisions/0022-puts-signed-without-a-client.md.
+Credentials, their renewal and the signature stay botocore's own; a reply that is no success is handed back to boto3,
+which sorts errors and follows a bucket to its region as ever; and where a proxy leads to the store, boto3 puts all.
+See docs/decisions/0022 and 0044.
 """
 
 from __future__ import annotations
 
 import base64
+import io
 import re
-import socket
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSPreparedRequest, AWSRequest, AWSResponse
-from botocore.httpsession import URLLib3Session
 from botocore.utils import get_environ_proxies, percent_encode
+from urllib3 import HTTPResponse
+
+from imagejobs.edges.connections import Connections
+from imagejobs.edges.wire import Reply, send
 
 _SCOPE = re.compile(r"AWS4-HMAC-SHA256 Credential=[^,]+/\d{8}/(?P<region>[\w-]+)/s3/aws4_request,")
 _SESSION_TOKEN = "x-amz-s3session-token"  # noqa: S105 - a header's name: directory buckets are signed otherwise
+
+
+PIECE_BYTES = 256 * 1024
+"""What a store takes within its time: a large image over a slow line may take minutes, if only it goes on."""
+
+MOST_SAID_BYTES = 2**20
+"""Of a reply to a put: some words of XML."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Place:
     """Where a bucket is, by the request that boto3 made for one of its keys."""
 
-    address: str
+    origin: str
+    root: str
     region: str
     user_agent: str
 
@@ -42,8 +54,13 @@ class _Place:
         scope = _SCOPE.match(_text(headers.get("Authorization")))
         if not scope or _SESSION_TOKEN in headers or not request.url.endswith(f"/{name}"):
             return None
-        address = request.url.removesuffix(name)
-        return cls(address=address, region=scope["region"], user_agent=_text(headers.get("User-Agent")))
+        parts = urlsplit(request.url)
+        return cls(
+            origin=f"{parts.scheme}://{parts.netloc}",
+            root=parts.path.removesuffix(name),
+            region=scope["region"],
+            user_agent=_text(headers.get("User-Agent")),
+        )
 
 
 class _Signer(S3SigV4Auth):  # type: ignore[misc]  # botocore ships no types
@@ -82,24 +99,22 @@ class _Watch:
 class Puts:
     """Puts through one client; safe to share between threads."""
 
-    def __init__(self, client: Any, credentials: Any, *, ca_bundle: str | bool) -> None:
-        """`credentials` are the client's own, which renew themselves where their kind can."""
+    def __init__(self, client: Any, credentials: Any, *, authorities: str | None, silent_seconds: float) -> None:
+        """`credentials` are the client's own, which renew themselves where their kind can.
+
+        `silent_seconds` is for each piece of what a store takes, and for all that it says.
+        """
         self._client = client
         self._credentials = credentials
         self._places: dict[str, _Place | None] = {}
         self._turn = threading.local()
-        config = client.meta.config
-        self._http = URLLib3Session(
-            verify=ca_bundle,
-            proxies=get_environ_proxies(client.meta.endpoint_url),
-            timeout=(config.connect_timeout, config.read_timeout),
-            max_pool_connections=config.max_pool_connections,
-            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],  # as botocore's clients have it
-        )
+        self._is_direct = not get_environ_proxies(client.meta.endpoint_url)
+        self._silent_seconds = silent_seconds
+        self._connections = Connections(threads=client.meta.config.max_pool_connections, authorities=authorities)
         client.meta.events.register_last("before-send.s3.PutObject", self._before_send)
 
     def put(self, bucket: str, key: str, data: bytes, *, content_type: str, sha256: str) -> None:
-        """Raises what boto3's `put_object` raises."""
+        """Raises what boto3's `put_object` raises, NotSent and NoReply."""
         headers = {
             "Content-Type": content_type,
             "x-amz-checksum-sha256": base64.b64encode(bytes.fromhex(sha256)).decode(),
@@ -108,27 +123,34 @@ class Puts:
         reply = None
         if place := self._places.get(bucket):
             reply = self._send(place, key, data, headers, sha256)
-            if reply.status_code == 200:
+            if reply.status == 200 and not reply.broken:
                 return
         self._put_by_boto3(bucket, key, data, headers, reply)
 
     def close(self) -> None:
         """Close idle connections."""
-        self._http.close()
+        self._connections.close()
 
-    def _send(self, place: _Place, key: str, data: bytes, headers: Mapping[str, str], sha256: str) -> AWSResponse:
-        request = AWSRequest("PUT", place.address + _quoted(key))
+    def _send(self, place: _Place, key: str, data: bytes, headers: Mapping[str, str], sha256: str) -> Reply:
+        path = place.root + _quoted(key)
+        request = AWSRequest("PUT", place.origin + path)
         # A plain dict: botocore's own headers are those of an e-mail, which costs an eighth of the put.
         request.headers = {**headers, "User-Agent": place.user_agent}
         _Signer(self._credentials.get_frozen_credentials(), place.region, sha256=sha256).add_auth(request)
-        ready = AWSPreparedRequest(request.method, request.url, request.headers, data, stream_output=False)
-        return self._http.send(ready)
+        return send(
+            self._connections.pool(place.origin),
+            "PUT",
+            path,
+            headers={**request.headers, "Content-Length": str(len(data))},
+            body=[memoryview(data)[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES)],
+            send_seconds=self._silent_seconds,
+            read_seconds=self._silent_seconds,
+            max_bytes=MOST_SAID_BYTES,
+        )
 
-    def _put_by_boto3(
-        self, bucket: str, key: str, data: bytes, headers: dict[str, str], reply: AWSResponse | None
-    ) -> None:
+    def _put_by_boto3(self, bucket: str, key: str, data: bytes, headers: dict[str, str], reply: Reply | None) -> None:
         """With a `reply`, boto3 only says what came of it; it sends again by itself to another region alone."""
-        self._turn.watch = watch = _Watch(reply)
+        self._turn.watch = watch = _Watch(_as_botocores(reply) if reply else None)
         try:
             self._client.put_object(
                 Bucket=bucket,
@@ -140,13 +162,20 @@ class Puts:
             )
         finally:
             self._turn.watch = None
-        if watch.sent:
+        if watch.sent and self._is_direct:
             self._places[bucket] = _Place.seen_in(watch.sent, key=key)
 
     def _before_send(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse | None:
         """botocore's hook: whoever returns a response has sent the request."""
         watch: _Watch | None = getattr(self._turn, "watch", None)
         return watch.met(request) if watch else None
+
+
+def _as_botocores(reply: Reply) -> AWSResponse:
+    """One that breaks off does so for boto3 as well."""
+    length = {"Content-Length": str(len(reply.body) + bool(reply.broken))}
+    raw = HTTPResponse(io.BytesIO(reply.body), {**reply.headers, **length}, reply.status, preload_content=False)
+    return AWSResponse("", reply.status, raw.headers, raw)
 
 
 def _quoted(key: str) -> str:

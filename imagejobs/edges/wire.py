@@ -7,12 +7,13 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import NotRequired, TypedDict, Unpack
 
 from requests.utils import default_headers
 from urllib3 import HTTPHeaderDict, HTTPResponse
 from urllib3.exceptions import HTTPError
 
-from imagejobs.edges.connections import Connections, PacedReply, root_cause
+from imagejobs.edges.connections import Body, Connections, PacedReply, Pool, root_cause
 
 _HEADERS = {**default_headers(), "User-Agent": "imagejobs"}
 _LENGTH_DIGITS = 15  # of a Content-Length: a petabyte; Python refuses to read thousands of digits
@@ -28,6 +29,15 @@ class Reply:
     body: bytes = b""
     broken: str = ""
     is_oversize: bool = False
+
+
+class _Request(TypedDict):
+    """What a connection is told of one, as `Connection.exchange` has it."""
+
+    headers: Mapping[str, str]
+    body: Body
+    read_seconds: float
+    send_seconds: NotRequired[float]
 
 
 class NoReply(Exception):
@@ -50,14 +60,26 @@ def ask(
     Raises ValueError for an address that is none, NotSent when nothing left, NoReply once anything may have been sent.
     """
     pool, path, who = connections.place(address, query)
-    said = {**_HEADERS, **headers, **who}
+    return send(
+        pool,
+        method,
+        path,
+        headers={**_HEADERS, **headers, **who},
+        body=body,
+        read_seconds=read_seconds,
+        max_bytes=max_bytes,
+    )
+
+
+def send(pool: Pool, method: str, path: str, *, max_bytes: int, **request: Unpack[_Request]) -> Reply:
+    """The same, with nothing added to the headers. Raises NotSent and NoReply."""
     try:
         connection = pool.take()
     except HTTPError as error:
         raise NoReply(root_cause(error)) from None
     is_whole = False
     try:
-        reply = connection.exchange(method, path, headers=said, body=body, read_seconds=read_seconds)
+        reply = connection.exchange(method, path, **request)
         read = _read(reply, max_bytes=max_bytes)
         is_whole = reply.isclosed()
         return read

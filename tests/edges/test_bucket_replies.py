@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 
+from imagejobs.edges import bucket as bucket_door
 from imagejobs.edges.bucket import open_store
 from imagejobs.errors import BadSetting, Cause, Permanent, Refused, Transient
 from tests.edges.every_store import DATA, KEY, KEYS, SHA256, Open, put
 from tests.edges.scripted_host import Act, ScriptedHost, answer, hang_up, then_hang_up
+from tests.servers.certificates import self_signed
 from tests.servers.ports import free_port
+
+MEGABYTE = 2**20
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +129,67 @@ def test_a_body_that_breaks_off_is_transient(host: ScriptedHost, opened: Open) -
     host.then(then_hang_up(answer(200, b"half", {"Content-Length": "9"})))
     with pytest.raises(Transient):
         opened("s3://photos/p", {**KEYS, "AWS_ENDPOINT_URL": host.url}).get(KEY)
+
+
+@pytest.mark.parametrize("is_trusted", [True, False])
+def test_a_store_of_a_house_is_known_by_its_own_authority(
+    is_trusted: bool, tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AWS_CA_BUNDLE is for every put; without it, no byte of an image goes to such a store."""
+    with ScriptedHost(answer(200), answer(200), tls=self_signed(tmp_path)) as host:
+        if is_trusted:
+            monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "cert.pem"))
+        store = opened("s3://photos/p", {**KEYS, "AWS_ENDPOINT_URL_S3": host.url})
+        for _ in range(2):
+            with nullcontext() if is_trusted else pytest.raises(Transient, match="certificate verify failed"):
+                put(store)
+
+    assert len(host.requests) == (2 if is_trusted else 0)
+
+
+def test_a_proxy_is_obeyed(host: ScriptedHost, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By every put, as by boto3's other calls: a house may let nothing out by another way."""
+    monkeypatch.setenv("http_proxy", host.url)
+    store = opened("s3://photos/p", {**KEYS, "AWS_ENDPOINT_URL_S3": "http://store.invalid:9000"})
+    host.then(answer(200), answer(200))
+    before = len(host.requests)
+    for _ in range(2):
+        put(store)
+
+    asked = [request.partition(b" HTTP/")[0] for request in host.requests[before:]]
+    assert asked == [b"PUT http://store.invalid:9000/photos/p/" + KEY.encode()] * 2
+
+
+def test_a_large_image_may_take_its_time(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time is for each piece: over a slow line, an image that takes longer as a whole would never be stored."""
+    monkeypatch.setattr(bucket_door, "SILENT_SECONDS", 2.0)
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as threads:
+        store = opened(
+            "s3://photos/p", {**KEYS, "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{listener.getsockname()[1]}"}
+        )
+        took = threads.submit(take_slowly, listener)
+        put(store)  # where the bucket is, is learnt by the first one
+        put(store, data=bytes(16 * MEGABYTE))
+
+        assert took.result(5) > 2.0
+
+
+def take_slowly(listener: socket.socket) -> float:
+    """Two puts, four megabytes a second. Returns how long the last took."""
+    listener.settimeout(10)
+    for _ in range(2):
+        peer, _ = listener.accept()
+        with peer, peer.makefile("rb") as stream:
+            began, left = time.monotonic(), 0
+            while (line := stream.readline()).strip():
+                left = int(line[15:]) if line.lower().startswith(b"content-length:") else left
+            while left:
+                piece = stream.read(min(left, MEGABYTE))
+                assert piece, "hung up"
+                left -= len(piece)
+                time.sleep(0.25 if left else 0)  # the line's speed
+            answer(200)(peer)
+    return time.monotonic() - began
 
 
 def test_nobody_at_the_endpoint_is_said(opened: Open) -> None:

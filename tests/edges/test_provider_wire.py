@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gzip
 import socket
-import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -23,8 +21,8 @@ from imagejobs.edges.provider import Provider
 from imagejobs.errors import Cause, NotSent, OutcomeUnknown, Permanent, Refused, Throttled, Transient
 from tests.edges.provider_door import STARTING, create, text_of
 from tests.edges.scripted_host import ScriptedHost, answer, hang_up, raw, reset, then_hang_up
+from tests.servers.certificates import self_signed
 from tests.servers.ports import free_port
-from tests.servers.requirement import require
 from tests.servers.waiting import eventually
 
 
@@ -115,17 +113,6 @@ def test_a_create_is_not_sent_late(
         create(open_provider(host.url))
 
     assert host.requests == []
-
-
-def self_signed(folder: Path) -> ssl.SSLContext:
-    openssl = require("openssl")["openssl"]
-    files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
-    command = [str(openssl), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    names = ["-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run([*command, *files, *names], check=True, capture_output=True, timeout=30)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
-    return context
 
 
 LOST = {
