@@ -37,17 +37,17 @@ from imagejobs.errors import BadSetting, Cause, NotSent, Permanent, Refused, Tra
 CONNECTIONS = 64
 """Kept open at most; a thread beyond that opens one for its call."""
 
-PART_BYTES = 8 * 2**20
-"""A large file goes in parts of this size, one after another: that much memory, and ten thousand parts make 80 GB."""
+PART_BYTES = 16 * 2**20
+"""A large file goes in parts of this size, one after another: that much memory, and ten thousand parts make 160 GB."""
 
 SILENT_SECONDS = 15
-"""For each piece that a store sends or takes; boto3 sends a part in one. Copies may hold every thread of a worker, and
-for no longer than this when a network swallows what it is given; a store that is so slow is asked again."""
+"""For each piece that a store sends or takes. Copies may hold every thread of a worker, and for no longer than this
+when a network swallows what it is given; a store that is so slow is asked again."""
 
 _OPTIONS = Config(
     signature_version="s3v4",
     retries={"total_max_attempts": 1},
-    connect_timeout=SILENT_SECONDS,  # urllib3 has it for sending as well
+    connect_timeout=5,
     read_timeout=SILENT_SECONDS,
     max_pool_connections=CONNECTIONS,
     request_checksum_calculation="when_required",

@@ -37,7 +37,7 @@ TRY_SECONDS = 2.0
 """For one address, and for the handshake: time is left to try the next address."""
 
 SEND_SECONDS = 10.0
-"""For a whole request: six megabytes, the most that the provider is known to take, at 5 Mbit/s."""
+"""For a whole body: six megabytes, the most that the provider is known to take, at 5 Mbit/s."""
 
 REUSE_SECONDS = 4.0
 """A connection idle for longer is not used again: the shortest keep-alive in common use is 5 s (Node.js, uvicorn), and
@@ -87,6 +87,13 @@ class PacedReply(http.client.HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
         self.fp = io.BufferedReader(_PacedStream(self.fp.detach(), sock, timeouts=self.timeouts))
+
+    def _get_chunk_left(self) -> int | None:
+        """http.client's own, which takes "-1" for a length too, and reads on without a bound."""
+        left: int | None = super()._get_chunk_left()  # type: ignore[misc]
+        if left is not None and left < 0:
+            raise http.client.IncompleteRead(b"")
+        return left
 
 
 class LongReply(PacedReply):
@@ -154,7 +161,7 @@ class Pool(HTTPConnectionPool):
     """Connections to one host, to be lent. urllib3's own way to ask by them costs as much again as a call."""
 
     def take(self) -> Connection:
-        """One that rests, if its other end has not hung up, or a new one. Raises HTTPError when the pool is closed."""
+        """One that rests, if its other end has not hung up, or a new one, which connects when it is first used."""
         connection: Connection = self._get_conn()  # type: ignore[assignment]
         return connection
 

@@ -13,19 +13,22 @@ from __future__ import annotations
 import base64
 import io
 import re
+import socket
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSPreparedRequest, AWSRequest, AWSResponse
+from botocore.httpsession import ProxyConfiguration
 from botocore.utils import get_environ_proxies, percent_encode
-from urllib3 import HTTPResponse
+from urllib3 import HTTPHeaderDict, HTTPResponse
 
-from imagejobs.edges.connections import Connections
-from imagejobs.edges.wire import Reply, send
+from imagejobs.edges.connections import Connection, Connections, SecureConnection
+from imagejobs.edges.wire import NoReply, Reply, send
 
 _SCOPE = re.compile(r"AWS4-HMAC-SHA256 Credential=[^,]+/\d{8}/(?P<region>[\w-]+)/s3/aws4_request,")
 _SESSION_TOKEN = "x-amz-s3session-token"  # noqa: S105 - a header's name: directory buckets are signed otherwise
@@ -96,6 +99,18 @@ class _Watch:
         return reply
 
 
+class _Sending(Connection):
+    """The kernel takes little of a body at a time: what it has taken counts as sent, and may take minutes to be so."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        small = (socket.SOL_SOCKET, socket.SO_SNDBUF, PIECE_BYTES)
+        super().__init__(*args, **{**options, "socket_options": [*self.default_socket_options, small]})
+
+
+class _SecureSending(_Sending, SecureConnection):
+    """The same over TLS."""
+
+
 class Puts:
     """Puts through one client; safe to share between threads."""
 
@@ -108,9 +123,15 @@ class Puts:
         self._credentials = credentials
         self._places: dict[str, _Place | None] = {}
         self._turn = threading.local()
-        self._is_direct = not get_environ_proxies(client.meta.endpoint_url)
+        endpoint = client.meta.endpoint_url
+        self._is_direct = not ProxyConfiguration(get_environ_proxies(endpoint)).proxy_url_for(endpoint)
         self._silent_seconds = silent_seconds
-        self._connections = Connections(threads=client.meta.config.max_pool_connections, authorities=authorities)
+        self._connections = Connections(
+            threads=client.meta.config.max_pool_connections,
+            plain=_Sending,
+            secure=_SecureSending,
+            authorities=authorities,
+        )
         client.meta.events.register_last("before-send.s3.PutObject", self._before_send)
 
     def put(self, bucket: str, key: str, data: bytes, *, content_type: str, sha256: str) -> None:
@@ -123,7 +144,9 @@ class Puts:
         reply = None
         if place := self._places.get(bucket):
             reply = self._send(place, key, data, headers, sha256)
-            if reply.status == 200 and not reply.broken:
+            if reply.broken:
+                raise NoReply(reply.broken)
+            if reply.status == HTTPStatus.OK:
                 return
         self._put_by_boto3(bucket, key, data, headers, reply)
 
@@ -152,7 +175,7 @@ class Puts:
         """With a `reply`, boto3 only says what came of it; it sends again by itself to another region alone."""
         self._turn.watch = watch = _Watch(_as_botocores(reply) if reply else None)
         try:
-            self._client.put_object(
+            said = self._client.put_object(
                 Bucket=bucket,
                 Key=key,
                 Body=data,
@@ -162,6 +185,8 @@ class Puts:
             )
         finally:
             self._turn.watch = None
+        if said["ResponseMetadata"]["HTTPStatusCode"] != HTTPStatus.OK:  # an interim reply: boto3 takes it for success
+            raise NoReply(f"answered {said['ResponseMetadata']['HTTPStatusCode']}")
         if watch.sent and self._is_direct:
             self._places[bucket] = _Place.seen_in(watch.sent, key=key)
 
@@ -172,10 +197,13 @@ class Puts:
 
 
 def _as_botocores(reply: Reply) -> AWSResponse:
-    """One that breaks off does so for boto3 as well."""
-    length = {"Content-Length": str(len(reply.body) + bool(reply.broken))}
-    raw = HTTPResponse(io.BytesIO(reply.body), {**reply.headers, **length}, reply.status, preload_content=False)
-    return AWSResponse("", reply.status, raw.headers, raw)
+    """As it is by now: whole, and unpacked."""
+    headers = HTTPHeaderDict(reply.headers)
+    for name in ("Content-Encoding", "Transfer-Encoding"):
+        headers.discard(name)
+    headers["Content-Length"] = str(len(reply.body))
+    raw = HTTPResponse(io.BytesIO(reply.body), headers, reply.status, preload_content=False)
+    return AWSResponse("", reply.status, headers, raw)
 
 
 def _quoted(key: str) -> str:

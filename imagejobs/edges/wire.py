@@ -7,16 +7,16 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import NotRequired, TypedDict, Unpack
+from http import HTTPStatus
 
 from requests.utils import default_headers
 from urllib3 import HTTPHeaderDict, HTTPResponse
 from urllib3.exceptions import HTTPError
 
-from imagejobs.edges.connections import Body, Connections, PacedReply, Pool, root_cause
+from imagejobs.edges.connections import SEND_SECONDS, Body, Connections, PacedReply, Pool, root_cause
 
 _HEADERS = {**default_headers(), "User-Agent": "imagejobs"}
-_LENGTH_DIGITS = 15  # of a Content-Length: a petabyte; Python refuses to read thousands of digits
+_DIGITS = 15  # of a length that is told: a petabyte
 _FAILURES = (OSError, HTTPError, http.client.HTTPException)
 
 
@@ -29,15 +29,6 @@ class Reply:
     body: bytes = b""
     broken: str = ""
     is_oversize: bool = False
-
-
-class _Request(TypedDict):
-    """What a connection is told of one, as `Connection.exchange` has it."""
-
-    headers: Mapping[str, str]
-    body: Body
-    read_seconds: float
-    send_seconds: NotRequired[float]
 
 
 class NoReply(Exception):
@@ -71,17 +62,28 @@ def ask(
     )
 
 
-def send(pool: Pool, method: str, path: str, *, max_bytes: int, **request: Unpack[_Request]) -> Reply:
+def send(
+    pool: Pool,
+    method: str,
+    path: str,
+    *,
+    headers: Mapping[str, str],
+    body: Body,
+    read_seconds: float,
+    max_bytes: int,
+    send_seconds: float = SEND_SECONDS,
+) -> Reply:
     """The same, with nothing added to the headers. Raises NotSent and NoReply."""
-    try:
-        connection = pool.take()
-    except HTTPError as error:
-        raise NoReply(root_cause(error)) from None
+    connection = pool.take()
     is_whole = False
     try:
-        reply = connection.exchange(method, path, **request)
+        reply = connection.exchange(
+            method, path, headers=headers, body=body, read_seconds=read_seconds, send_seconds=send_seconds
+        )
+        if reply.status < HTTPStatus.OK:  # an interim one: the real one is still to come, and not to be met by the next
+            raise NoReply(f"{reply.status}, and the reply itself was not waited for")
         read = _read(reply, max_bytes=max_bytes)
-        is_whole = reply.isclosed()
+        is_whole = reply.isclosed() and not read.broken
         return read
     except _FAILURES as error:
         raise NoReply(root_cause(error)) from None
@@ -97,30 +99,35 @@ def _read(reply: PacedReply, *, max_bytes: int) -> Reply:
     A Content-Length that lies is caught either way: one byte more than allowed is asked for, and what is missing in the
     end is told.
     """
-    headers = HTTPHeaderDict(reply.headers.items())
+    headers = HTTPHeaderDict((name, _unfolded(value)) for name, value in reply.headers.items())
     whole = partial(Reply, status=reply.status, headers=headers)
-    announced = headers.get("Content-Length", "")
-    if announced.isdecimal() and (len(announced) > _LENGTH_DIGITS or int(announced) > max_bytes):
-        return whole(is_oversize=True, broken=f"{announced[:_LENGTH_DIGITS]} bytes, more than {max_bytes}")
-    if not _is_clear(reply, announced):
-        return whole(broken=f"of no clear length: {announced[:_LENGTH_DIGITS]!r}")
+    if not _is_clear(reply):
+        return whole(broken="the reply is of no clear length")
+    if (reply.length or 0) > max_bytes:
+        return whole(is_oversize=True, broken=f"{str(reply.length)[:_DIGITS]} bytes, more than {max_bytes}")
     try:
-        body = _decoded(reply.read(max_bytes + 1), headers, max_bytes=max_bytes)
-    except _FAILURES as error:
+        body = _unpacked(reply.read(max_bytes + 1), headers, max_bytes=max_bytes)
+    except (*_FAILURES, ValueError) as error:
         return whole(broken=f"the reply broke off: {root_cause(error)}")
     if len(body) > max_bytes:
         return whole(is_oversize=True, broken=f"more than {max_bytes} bytes")
     return whole(broken=f"the reply broke off: {reply.length} bytes are missing") if reply.length else whole(body=body)
 
 
-def _is_clear(reply: PacedReply, announced: str) -> bool:
-    """Whether http.client could make sense of the length: it reads on for ever where it could not."""
-    return not announced or reply.chunked or (reply.length is not None and announced.isdecimal())
+def _is_clear(reply: PacedReply) -> bool:
+    """http.client takes the first of several lengths, and reads on for ever where it can make nothing of it."""
+    lengths = set(reply.headers.get_all("Content-Length", ()))
+    return not lengths or reply.chunked or (len(lengths) == 1 and reply.length is not None)
 
 
-def _decoded(body: bytes, headers: HTTPHeaderDict, *, max_bytes: int) -> bytes:
-    """As urllib3 unpacks it, never to more than a byte above the bound. Raises HTTPError."""
-    if "Content-Encoding" not in headers:
+def _unfolded(value: str) -> str:
+    """A header over several lines, which nobody sends any more, in one."""
+    return " ".join(value.split()) if "\n" in value else value
+
+
+def _unpacked(body: bytes, headers: HTTPHeaderDict, *, max_bytes: int) -> bytes:
+    """By urllib3, and never to more than a byte above the bound. Raises HTTPError."""
+    if "Content-Encoding" not in headers or len(body) > max_bytes:
         return body
     packed = {"Content-Encoding": headers["Content-Encoding"]}
     with HTTPResponse(io.BytesIO(body), packed, preload_content=False) as response:

@@ -59,7 +59,7 @@ class ScriptedHost:
         self.connections = 0
         self.over = threading.Event()  # set at the end of the test: acts that dawdle wait on it
         self._acts = deque(acts)
-        self._tls = tls
+        self.tls = tls
         self._peers: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -112,7 +112,7 @@ class ScriptedHost:
 
     def _serve(self, peer: socket.socket) -> None:
         try:
-            with self._tls.wrap_socket(peer, server_side=True) if self._tls else peer as stream:
+            with self.tls.wrap_socket(peer, server_side=True) if self.tls else peer as stream:
                 self._peers.append(stream)
                 while request := _read_request(stream):
                     self.requests.append(request)
