@@ -7,7 +7,9 @@ import signal
 import time
 
 import pytest
+import redis
 
+from imagejobs.queues import STORE, key_prefix
 from imagejobs.states import State
 from tests.servers.sandbox import SandboxServer
 from tests.servers.waiting import eventually
@@ -42,6 +44,25 @@ def test_three_workers_keep_one_allowance(tmp_path, redis_url):
         assert (0, 0) == (stats["creates_limited"], stats["calls_limited"])
         assert_paid_once(fleet, batch)
         assert_all_stored(fleet, batch, images=100)
+
+
+def test_no_record_is_kept_of_messages_in_hand(fleet):
+    """The ledger knows what it sent for: a record would cost eight commands a message, and bring it back later."""
+    fleet.sandbox.faults([{"on": "file", "kind": "delay", "seconds": 1.0}])
+    fleet.submit(rows(60))
+    (worker,) = fleet.start(1)
+    fleet.reached(lambda batch: batch.counts[State.STORING] > 0)
+    with redis.Redis.from_url(fleet.environ["REDIS_URL"], decode_responses=True) as server:
+        kept = {key for key in server.keys() if "unacked" in key}
+        waiting = server.llen(key_prefix(fleet.settings.account_name) + STORE)
+    worker.send_signal(signal.SIGTERM)
+    worker.wait(30)
+    fleet.start(1)
+    batch = fleet.closed()
+
+    assert (set(), 0, 0) == (kept, waiting, worker.returncode)
+    assert_paid_once(fleet, batch)
+    assert_all_stored(fleet, batch, images=60)
 
 
 def test_any_worker_may_die_at_any_moment(fleet):
