@@ -53,7 +53,7 @@ def test_no_record_is_kept_of_messages_in_hand(fleet):
     (worker,) = fleet.start(1)
     fleet.reached(lambda batch: batch.counts[State.STORING] > 0)
     with redis.Redis.from_url(fleet.environ["REDIS_URL"], decode_responses=True) as server:
-        kept = {key for key in server.keys() if "unacked" in key}
+        kept = {key for key in server.scan_iter() if "unacked" in key}
         waiting = server.llen(key_prefix(fleet.settings.account_name) + STORE)
     worker.send_signal(signal.SIGTERM)
     worker.wait(30)
