@@ -32,7 +32,7 @@ from imagejobs.edges.folder import FolderStore
 from imagejobs.edges.puts import Puts
 from imagejobs.edges.store import Stat, Store, checked_key, probe
 from imagejobs.edges.wire import NoReply
-from imagejobs.errors import BadSetting, Cause, NotSent, Permanent, Refused, Transient
+from imagejobs.errors import BadSetting, Cause, Permanent, Refused, Transient
 
 CONNECTIONS = 64
 """Kept open at most; a thread beyond that opens one for its call."""
@@ -47,7 +47,7 @@ when a network swallows what it is given; a store that is so slow is asked again
 _OPTIONS = Config(
     signature_version="s3v4",
     retries={"total_max_attempts": 1},
-    connect_timeout=5,
+    connect_timeout=5,  # and for each 128 KB that boto3 sends
     read_timeout=SILENT_SECONDS,
     max_pool_connections=CONNECTIONS,
     request_checksum_calculation="when_required",
@@ -168,7 +168,7 @@ class BucketStore:
             yield
         except aws.ClientError as error:
             self._judge(error.response, key)
-        except (*_PASSING, NotSent, NoReply) as error:
+        except (*_PASSING, NoReply) as error:
             raise Transient(f"bucket {self._bucket}: {words(str(error))}", cause=Cause.STORAGE) from None
         except aws.BotoCoreError as error:
             way_out = ": set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" * isinstance(error, aws.NoCredentialsError)

@@ -13,9 +13,11 @@ import http.client
 import io
 import re
 import socket
+import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
+from http import HTTPStatus
 from typing import Any, NamedTuple, TypeAlias
 
 from requests import PreparedRequest
@@ -131,7 +133,7 @@ class Connection(HTTPConnection):
         headers: Mapping[str, str],
         body: Body,
         read_seconds: float,
-        send_seconds: float = SEND_SECONDS,
+        send_seconds: float,
     ) -> PacedReply:
         """One request, and a reply as far as its body, which the caller reads.
 
@@ -149,6 +151,8 @@ class Connection(HTTPConnection):
             http.client.HTTPConnection.request(self, method, path, body, headers)
         self.sock.settimeout(read_seconds)
         reply: PacedReply = http.client.HTTPConnection.getresponse(self)  # type: ignore[assignment] # its response_class
+        if reply.status < HTTPStatus.OK:  # an interim one: the next request must not meet the reply itself
+            raise http.client.HTTPException(f"{reply.status}, and the reply itself was not waited for")
         self._rested_since = _now()
         return reply
 
@@ -177,12 +181,15 @@ class _SecurePool(Pool, HTTPSConnectionPool):
 class _Adapter(HTTPAdapter):
     """Opens connections of one kind, and keeps one for each thread."""
 
-    def __init__(self, pool: type[Pool], *, threads: int, verify: bool | str) -> None:
+    def __init__(self, pool: type[Pool], *, threads: int, verify: bool | str, context: ssl.SSLContext | None) -> None:
         self._pool = pool
         self._verify = verify
+        self._context = context
         super().__init__(pool_maxsize=threads, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        if self._context:
+            kwargs["ssl_context"] = self._context
         super().init_poolmanager(*args, **kwargs)
         manager: PoolManager = self.poolmanager
         manager.pool_classes_by_scheme = {"http": self._pool, "https": self._pool}
@@ -217,8 +224,9 @@ class Connections:
         plain: type[HTTPConnection] | None = Connection,
         secure: type[HTTPSConnection] = SecureConnection,
         authorities: str | None = None,
+        context: ssl.SSLContext | None = None,
     ) -> None:
-        opening = partial(_Adapter, threads=threads, verify=authorities or True)
+        opening = partial(_Adapter, threads=threads, verify=authorities or True, context=context)
         self._adapters = {"https://": opening(_pool_of(_SecurePool, secure))}
         if plain:
             self._adapters["http://"] = opening(_pool_of(Pool, plain))

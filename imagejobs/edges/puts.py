@@ -1,10 +1,11 @@
-"""Puts in one piece at half of boto3's price: boto3 sends the first, and the next are signed as it signed that one.
+"""Puts in one piece at half of boto3's price: signed as boto3 would sign them, and sent by our own connections.
 
 What a put costs boto3 beyond signing and sending (looking up the endpoint's rules, building the request from its
 model, describing itself, reading the reply into the model) gives the same result each time, but for the key. So the
-request that boto3 sent is looked at: it says where the bucket is, for which region it is signed and how it is named.
-Credentials, their renewal and the signature stay botocore's own; a reply that is no success is handed back to boto3,
-which sorts errors and follows a bucket to its region as ever; and where a proxy leads to the store, boto3 puts all.
+request that boto3 would send is looked at: it says where the bucket is, for which region it is signed and how it is
+named. Credentials, their renewal and the signature stay botocore's own; a whole reply that is no success is handed to
+boto3, which sorts errors and follows a bucket to its region as ever; and where a proxy leads to the store, boto3 puts
+all.
 See docs/decisions/0022 and 0044.
 """
 
@@ -17,18 +18,20 @@ import socket
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
-from typing import Any, Self
+from typing import Any, Self, cast
 from urllib.parse import urlsplit
 
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSPreparedRequest, AWSRequest, AWSResponse
-from botocore.httpsession import ProxyConfiguration
+from botocore.httpsession import ProxyConfiguration, create_urllib3_context
 from botocore.utils import get_environ_proxies, percent_encode
 from urllib3 import HTTPHeaderDict, HTTPResponse
 
 from imagejobs.edges.connections import Connection, Connections, SecureConnection
 from imagejobs.edges.wire import NoReply, Reply, send
+from imagejobs.errors import NotSent
 
 _SCOPE = re.compile(r"AWS4-HMAC-SHA256 Credential=[^,]+/\d{8}/(?P<region>[\w-]+)/s3/aws4_request,")
 _SESSION_TOKEN = "x-amz-s3session-token"  # noqa: S105 - a header's name: directory buckets are signed otherwise
@@ -85,17 +88,16 @@ class _Signer(S3SigV4Auth):  # type: ignore[misc]  # botocore ships no types
 
 
 class _Watch:
-    """What one call of boto3 sends; the first time, with a reply at hand, nothing need be."""
+    """One call of boto3: what it would send, and what is said to have come of the first sending, if anything is."""
 
     def __init__(self, reply: AWSResponse | None) -> None:
         self._reply = reply
-        self.sent: AWSPreparedRequest | None = None
+        self.request: AWSPreparedRequest | None = None
 
     def met(self, request: AWSPreparedRequest) -> AWSResponse | None:
         """The reply, once."""
+        self.request = request
         reply, self._reply = self._reply, None
-        if reply is None:
-            self.sent = request
         return reply
 
 
@@ -109,6 +111,10 @@ class _Sending(Connection):
 
 class _SecureSending(_Sending, SecureConnection):
     """The same over TLS."""
+
+
+_UNSENT = Reply(status=HTTPStatus.OK, headers={})
+"""For boto3 to show how it would put something."""
 
 
 class Puts:
@@ -131,24 +137,29 @@ class Puts:
             plain=_Sending,
             secure=_SecureSending,
             authorities=authorities,
+            context=create_urllib3_context(),  # from Python 3.13 on, urllib3's own refuses what boto3's takes
         )
         client.meta.events.register_last("before-send.s3.PutObject", self._before_send)
 
     def put(self, bucket: str, key: str, data: bytes, *, content_type: str, sha256: str) -> None:
-        """Raises what boto3's `put_object` raises, NotSent and NoReply."""
+        """Raises what boto3's `put_object` raises, and NoReply."""
         headers = {
             "Content-Type": content_type,
             "x-amz-checksum-sha256": base64.b64encode(bytes.fromhex(sha256)).decode(),
             "x-amz-meta-sha256": sha256,
         }
-        reply = None
-        if place := self._places.get(bucket):
-            reply = self._send(place, key, data, headers, sha256)
-            if reply.broken:
-                raise NoReply(reply.broken)
-            if reply.status == HTTPStatus.OK:
-                return
-        self._put_by_boto3(bucket, key, data, headers, reply)
+        call = partial(self._call_boto3, bucket, key, data, headers)
+        if self._is_direct and bucket not in self._places:
+            self._places[bucket] = _Place.seen_in(call(_UNSENT), key=key)
+        place = self._places.get(bucket)
+        if not place:
+            call(None)
+            return
+        reply = self._send(place, key, data, headers, sha256)
+        if reply.broken:
+            raise NoReply(reply.broken)
+        if reply.status != HTTPStatus.OK:
+            self._places[bucket] = _Place.seen_in(call(reply), key=key)
 
     def close(self) -> None:
         """Close idle connections."""
@@ -160,19 +171,29 @@ class Puts:
         # A plain dict: botocore's own headers are those of an e-mail, which costs an eighth of the put.
         request.headers = {**headers, "User-Agent": place.user_agent}
         _Signer(self._credentials.get_frozen_credentials(), place.region, sha256=sha256).add_auth(request)
-        return send(
-            self._connections.pool(place.origin),
-            "PUT",
-            path,
-            headers={**request.headers, "Content-Length": str(len(data))},
-            body=[memoryview(data)[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES)],
-            send_seconds=self._silent_seconds,
-            read_seconds=self._silent_seconds,
-            max_bytes=MOST_SAID_BYTES,
-        )
+        return self._exchange(place.origin, path, data, {**request.headers, "Content-Length": str(len(data))})
 
-    def _put_by_boto3(self, bucket: str, key: str, data: bytes, headers: dict[str, str], reply: Reply | None) -> None:
-        """With a `reply`, boto3 only says what came of it; it sends again by itself to another region alone."""
+    def _exchange(self, origin: str, path: str, data: bytes, headers: Mapping[str, str]) -> Reply:
+        try:
+            return send(
+                self._connections.pool(origin),
+                "PUT",
+                path,
+                headers=headers,
+                body=[memoryview(data)[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES)],
+                send_seconds=self._silent_seconds,
+                read_seconds=self._silent_seconds,
+                max_bytes=MOST_SAID_BYTES,
+            )
+        except (NotSent, NoReply, OSError) as error:  # OSError: the file of authorities has gone meanwhile
+            raise NoReply(f"{origin}: {error}") from None
+
+    def _call_boto3(
+        self, bucket: str, key: str, data: bytes, headers: Mapping[str, str], reply: Reply | None
+    ) -> AWSPreparedRequest:
+        """The put as boto3 has it. With a `reply`, nothing is sent, and boto3 only says what it makes of that; but it
+        sends by itself when it is told of another region. Returns the last request.
+        """
         self._turn.watch = watch = _Watch(_as_botocores(reply) if reply else None)
         try:
             said = self._client.put_object(
@@ -185,10 +206,10 @@ class Puts:
             )
         finally:
             self._turn.watch = None
-        if said["ResponseMetadata"]["HTTPStatusCode"] != HTTPStatus.OK:  # an interim reply: boto3 takes it for success
-            raise NoReply(f"answered {said['ResponseMetadata']['HTTPStatusCode']}")
-        if watch.sent and self._is_direct:
-            self._places[bucket] = _Place.seen_in(watch.sent, key=key)
+        if (status := said["ResponseMetadata"]["HTTPStatusCode"]) < HTTPStatus.OK:
+            self._client.close()  # an interim reply, which boto3 takes for success: the reply itself is still to come
+            raise NoReply(f"{status}, and the reply itself was not waited for")
+        return cast("AWSPreparedRequest", watch.request)
 
     def _before_send(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse | None:
         """botocore's hook: whoever returns a response has sent the request."""

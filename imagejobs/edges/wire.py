@@ -7,7 +7,6 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from http import HTTPStatus
 
 from requests.utils import default_headers
 from urllib3 import HTTPHeaderDict, HTTPResponse
@@ -32,7 +31,7 @@ class Reply:
 
 
 class NoReply(Exception):
-    """The request may have arrived, but no status line came back."""
+    """The request may have arrived, but no reply came back that says what became of it."""
 
 
 def ask(
@@ -80,8 +79,6 @@ def send(
         reply = connection.exchange(
             method, path, headers=headers, body=body, read_seconds=read_seconds, send_seconds=send_seconds
         )
-        if reply.status < HTTPStatus.OK:  # an interim one: the real one is still to come, and not to be met by the next
-            raise NoReply(f"{reply.status}, and the reply itself was not waited for")
         read = _read(reply, max_bytes=max_bytes)
         is_whole = reply.isclosed() and not read.broken
         return read
