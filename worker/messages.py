@@ -5,6 +5,7 @@ A message brings ids and nothing else: the ledger says what is to be done, if an
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -24,7 +25,7 @@ from worker.submitter import Submitter
 from worker.sweeper import Sweeper
 from worker.tender import Tender
 
-COPY_LEASE_SECONDS = 15.0  # and a read time-out: a copy in hand for longer is taken up by another too, harmlessly
+COPY_LEASE_SECONDS = 15.0  # and a read time-out: one that lasts is taken up by another process too, harmlessly
 CUT_SHORT_SECONDS = 2.0
 MOST_IDS = 100  # in one message; ours carry 32 at most, and a claim of more would go stale before all were sent
 
@@ -48,14 +49,34 @@ def acts(
     sweeper, tender = Sweeper(services), Tender(services)
     by_name: dict[str, Act] = {
         SUBMIT: _with_ids(submitter.run),
-        STORE: _with_ids(partial(_copy_all, services)),
+        STORE: _with_ids(partial(_copy_all, services, _InHand())),
         POLL: _sweep(POLL, sweeper.run, rested),
         TEND: _sweep(TEND, tender.run, rested),
     }
     return {name: _put_off_by_outages(name, act, doubt=services.broker.doubt) for name, act in by_name.items()}
 
 
-def _copy_all(services: Services, job_ids: list[int]) -> None:
+class _InHand:
+    """The copies that this process is at: over a slow line one may outlast its lease, and a second would slow it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: set[tuple[int, int]] = set()
+
+    def take(self, job: Job) -> bool:
+        """False for one that is in hand."""
+        with self._lock:
+            is_new = (job.id, job.attempt) not in self._held
+            self._held.add((job.id, job.attempt))
+            return is_new
+
+    def let_go(self, job: Job) -> None:
+        """It has ended, however."""
+        with self._lock:
+            self._held.discard((job.id, job.attempt))
+
+
+def _copy_all(services: Services, in_hand: _InHand, job_ids: list[int]) -> None:
     lease_seconds = COPY_LEASE_SECONDS + services.settings.read_seconds
     fresh_until, lease_until = services.clock.monotonic() + lease_seconds, services.clock.now() + lease_seconds
 
@@ -65,7 +86,8 @@ def _copy_all(services: Services, job_ids: list[int]) -> None:
     copier = replace(services.copier, is_ours=is_ours)
     copies = Abreast(services.copying, clock=services.clock, conclude=partial(_conclude_copies, services))
     for job in services.ledger.jobs.claim_copies(job_ids, account=services.account, lease_until=lease_until):
-        copies.start(partial(_copy, copier, job))
+        if in_hand.take(job):
+            copies.start(partial(_copy, copier, job, in_hand))
     copies.write()
 
 
@@ -78,9 +100,12 @@ def _stands(services: Services, job: Job) -> bool:
     return (now.state, now.attempt) == (State.STORING, job.attempt)
 
 
-def _copy(copier: Copier, job: Job) -> Decided:
+def _copy(copier: Copier, job: Job, in_hand: _InHand) -> Decided:
     with structlog.contextvars.bound_contextvars(batch=job.batch, job_id=job.row_id, prediction_id=job.prediction_id):
-        outcome = copier.copy(job)
+        try:
+            outcome = copier.copy(job)
+        finally:
+            in_hand.let_go(job)
         log.info("copy", outcome=type(outcome).__name__, images=len(getattr(outcome, "images", ())))
     return job, outcome
 
