@@ -14,7 +14,7 @@ from imagejobs.ledger.rows import alike, expiries, flight_of, flight_query, job_
 from imagejobs.ledger.tables import attempts, batches, images, in_flight, jobs, orphans, schemas, specs
 from imagejobs.states import State
 
-PAGE = 2000  # rows held in memory at once, whatever the size of a batch
+PAGE = 250  # rows held in memory at once, whatever the size of a batch: a worker keeps some of that room
 FIRST_PAGE, PAGE_CHARACTERS = 20, 4 * 2**20  # fewer where inputs are large: one may be a megabyte
 
 
