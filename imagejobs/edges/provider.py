@@ -33,6 +33,7 @@ from urllib.parse import quote, urlsplit
 from imagejobs.clock import Clock
 from imagejobs.edges import webhooks, wire
 from imagejobs.edges.allowances import Overheard, overheard
+from imagejobs.edges.clock_offset import ClockOffset
 from imagejobs.edges.connections import Connections
 from imagejobs.edges.dialects import (
     ImagesAnswer,
@@ -54,10 +55,6 @@ from imagejobs.settings import Settings
 MAX_REPLY_BYTES = 64 * 2**20
 # The shortest deadline the provider takes (replicate.com/changelog/2025-10-16-prediction-deadlines).
 MIN_CANCEL_AFTER_SECONDS = 5
-# Date headers have whole seconds, and replies take a while: less than this is no difference between clocks.
-CLOCK_TOLERANCE_SECONDS = 5.0
-# A Date that is farther off says nothing of a clock.
-MOST_AHEAD_SECONDS = 86_400.0
 
 _VERSION = re.compile(r"(?P<owner>\w[\w.-]*)/(?P<model>\w[\w.-]*)(:(?P<digest>\w+))?", re.ASCII)
 
@@ -96,7 +93,7 @@ class Provider:
         self._hear = hear
         self._read_seconds = settings.read_seconds
         self._connections = Connections(threads=3 * settings.threads)  # creates, copies' records, and sweeps
-        self._clock_ahead = 0.0  # seconds that the provider's clock is ahead of ours, by the last Date header
+        self._offset = ClockOffset(clock)  # how far the provider is ahead of us
 
     def close(self) -> None:
         """Close the pooled connections."""
@@ -162,10 +159,10 @@ class Provider:
 
         Times are not exact: ask a second early; our clock may be minutes off. Absence from a page is proof.
         """
-        assumed = self._clock_ahead
+        assumed = self._offset.seconds
         reply = self._read("GET", "/predictions", query=_since(created_after + assumed, cursor))
-        if abs(self._clock_ahead - assumed) > CLOCK_TOLERANCE_SECONDS and not cursor:
-            reply = self._read("GET", "/predictions", query=_since(created_after + self._clock_ahead))
+        if self._offset.differs(assumed) and not cursor:
+            reply = self._read("GET", "/predictions", query=_since(created_after + self._offset.seconds))
         if is_absent(reply):
             raise NotListed(f"{self._host} has no list of predictions")
         self._expect_success(reply)
@@ -217,19 +214,18 @@ class Provider:
         headers: Mapping[str, str] | None = None,
     ) -> wire.Reply:
         """One request, one reply. Raises NotSent, and NoReply once anything may have been sent."""
-        address = f"{self._base}/v1{path}"
         token = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         reply = wire.ask(
-            *(self._connections, method, address),
+            self._connections,
+            method,
+            f"{self._base}/v1{path}",
             read_seconds=self._read_seconds,
             max_bytes=MAX_REPLY_BYTES,
             headers={"Accept": "application/json", **(headers or {}), **token},
             query=query,
             body=body,
         )
-        if (date := read_http_date(reply.headers.get("Date"))) is not None:
-            ahead = date - self._clock.now()
-            self._clock_ahead = ahead if abs(ahead) < MOST_AHEAD_SECONDS else 0.0
+        self._offset.hear(reply.headers.get("Date"))
         self._hear((method, path) == ("POST", "/predictions"), overheard(reply.status, reply.headers, reply.body))
         return reply
 
