@@ -142,3 +142,10 @@ def quick_desk(tmp_path: Path, redis_url: str, database_url: str) -> Iterator[De
     """With a model of a tenth of a second."""
     with open_desk(tmp_path, redis_url, database_url, run_seconds=0.1) as desk:
         yield desk
+
+
+@pytest.fixture(scope="module")
+def store_host() -> Iterator[ScriptedHost]:
+    """A store that says what it is told; one for a module, since a client for each would take a third of a second."""
+    with ScriptedHost() as host:
+        yield host

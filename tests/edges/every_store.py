@@ -25,6 +25,11 @@ def put(store: Store, key: str = KEY, data: bytes = DATA) -> str:
     return store.put(key, data, content_type="image/png", sha256=hashlib.sha256(data).hexdigest())
 
 
+def failing(code: str, more: str = "") -> bytes:
+    """A store's refusal."""
+    return f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>It is so.</Message>{more}</Error>".encode()
+
+
 class EveryStore:
     """What holds for every kind of store."""
 
