@@ -51,7 +51,6 @@ KNOWN = 8
 _PLAIN = re.compile(r"(https?://[a-z0-9.-]+(?::[1-9][0-9]*)?)((?:/[\w~=-][\w.~=-]*)+)", re.ASCII)
 """An address of which requests' reading says nothing new: no user, nothing to be quoted, no dots to be resolved."""
 
-
 Body: TypeAlias = bytes | Sequence[bytes | memoryview] | None
 """In pieces only with a Content-Length among the headers."""
 
@@ -214,7 +213,8 @@ class Connections:
 
     requests' own session has all of these, and works for them at every call even where they are switched off: a third
     of a call's price. So its requests and its adapters are used, and the session between them is left out. Without
-    `plain`, an http address is as bad as any other scheme.
+    `plain`, an http address is as bad as any other scheme. `authorities`, a file or folder of certificates, is trusted
+    in place of the usual ones; `context` says what else TLS must be like, in place of urllib3's own.
     """
 
     def __init__(

@@ -36,7 +36,6 @@ from imagejobs.errors import NotSent
 _SCOPE = re.compile(r"AWS4-HMAC-SHA256 Credential=[^,]+/\d{8}/(?P<region>[\w-]+)/s3/aws4_request,")
 _SESSION_TOKEN = "x-amz-s3session-token"  # noqa: S105 - a header's name: directory buckets are signed otherwise
 
-
 PIECE_BYTES = 256 * 1024
 """What a store takes within its time: a large image over a slow line may take minutes, if only it goes on."""
 
@@ -45,7 +44,7 @@ MOST_SAID_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
+class _Bucket:
     """Where a bucket is, by the request that boto3 made for one of its keys."""
 
     origin: str
@@ -127,7 +126,7 @@ class Puts:
         """
         self._client = client
         self._credentials = credentials
-        self._places: dict[str, _Place | None] = {}
+        self._buckets: dict[str, _Bucket | None] = {}
         self._turn = threading.local()
         endpoint = client.meta.endpoint_url
         self._is_direct = not ProxyConfiguration(get_environ_proxies(endpoint)).proxy_url_for(endpoint)
@@ -149,29 +148,29 @@ class Puts:
             "x-amz-meta-sha256": sha256,
         }
         call = partial(self._call_boto3, bucket, key, data, headers)
-        if self._is_direct and bucket not in self._places:
-            self._places[bucket] = _Place.seen_in(call(_UNSENT), key=key)
-        place = self._places.get(bucket)
-        if not place:
+        if self._is_direct and bucket not in self._buckets:
+            self._buckets[bucket] = _Bucket.seen_in(call(_UNSENT), key=key)
+        known = self._buckets.get(bucket)
+        if not known:
             call(None)
             return
-        reply = self._send(place, key, data, headers, sha256)
+        reply = self._send(known, key, data, headers, sha256)
         if reply.broken:
             raise NoReply(reply.broken)
         if reply.status != HTTPStatus.OK:
-            self._places[bucket] = _Place.seen_in(call(reply), key=key)
+            self._buckets[bucket] = _Bucket.seen_in(call(reply), key=key)
 
     def close(self) -> None:
         """Close idle connections."""
         self._connections.close()
 
-    def _send(self, place: _Place, key: str, data: bytes, headers: Mapping[str, str], sha256: str) -> Reply:
-        path = place.root + _quoted(key)
-        request = AWSRequest("PUT", place.origin + path)
+    def _send(self, bucket: _Bucket, key: str, data: bytes, headers: Mapping[str, str], sha256: str) -> Reply:
+        path = bucket.root + _quoted(key)
+        request = AWSRequest("PUT", bucket.origin + path)
         # A plain dict: botocore's own headers are those of an e-mail, which costs an eighth of the put.
-        request.headers = {**headers, "User-Agent": place.user_agent}
-        _Signer(self._credentials.get_frozen_credentials(), place.region, sha256=sha256).add_auth(request)
-        return self._exchange(place.origin, path, data, {**request.headers, "Content-Length": str(len(data))})
+        request.headers = {**headers, "User-Agent": bucket.user_agent}
+        _Signer(self._credentials.get_frozen_credentials(), bucket.region, sha256=sha256).add_auth(request)
+        return self._exchange(bucket.origin, path, data, {**request.headers, "Content-Length": str(len(data))})
 
     def _exchange(self, origin: str, path: str, data: bytes, headers: Mapping[str, str]) -> Reply:
         try:

@@ -48,7 +48,7 @@ def test_a_stores_refusals_are_sorted(
         store_host.then(answer(200))
         put(store)
     else:
-        store._puts._places.clear()  # type: ignore[attr-defined] # as in a client that is new, which takes longer
+        store._puts._buckets.clear()  # type: ignore[attr-defined] # as in a client that is new, which takes longer
     store_host.then(reply)
     before = len(store_host.requests)
     with pytest.raises(error) as caught:

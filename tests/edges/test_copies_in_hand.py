@@ -32,6 +32,14 @@ class _SlowLine:
         return self._store.put(key, data, **facts)
 
 
+def _with_an_output(desk: Desk) -> Desk:
+    """Its first job waits to be copied."""
+    desk.accept()
+    sweeper = Sweeper(desk.services)
+    eventually(lambda: sweeper.run() and desk.job().state is State.STORING, timeout_seconds=30, what="an output")
+    return desk
+
+
 @contextmanager
 def _copying(desk: Desk) -> Iterator[tuple[_SlowLine, Callable[[], None]]]:
     """A line, and a process at the other end of which somebody sends for the first job's copy."""
@@ -52,10 +60,7 @@ def _copying(desk: Desk) -> Iterator[tuple[_SlowLine, Callable[[], None]]]:
 
 def test_a_copy_that_outlasts_its_lease_is_not_begun_again(quick_desk: Desk) -> None:
     """It goes on, under a new lease. Once it has ended, a message finds nothing left to do."""
-    desk = quick_desk
-    desk.accept()
-    sweeper = Sweeper(desk.services)
-    eventually(lambda: sweeper.run() and desk.job().state is State.STORING, timeout_seconds=30, what="an output")
+    desk = _with_an_output(quick_desk)
     with _copying(desk) as (line, send), ThreadPoolExecutor(1) as thread:
         first = thread.submit(send)
         eventually(lambda: line.begun == 1, timeout_seconds=30, what="the copy is under way")
@@ -70,10 +75,7 @@ def test_a_copy_that_outlasts_its_lease_is_not_begun_again(quick_desk: Desk) -> 
 
 def test_a_copy_that_failed_is_begun_again(quick_desk: Desk) -> None:
     """What is in hand is let go, however it ends."""
-    desk = quick_desk
-    desk.accept()
-    sweeper = Sweeper(desk.services)
-    eventually(lambda: sweeper.run() and desk.job().state is State.STORING, timeout_seconds=30, what="an output")
+    desk = _with_an_output(quick_desk)
     desk.sandbox.faults([{"on": "file", "kind": "status", "status": 503, "count": 1}])
     with _copying(desk) as (line, send):
         line.goes.set()

@@ -14,17 +14,17 @@ from imagejobs.edges.wire import NoReply, Reply, ask
 from tests.edges.scripted_host import Act, ScriptedHost, answer, raw, then_hang_up
 
 BOUND, MEGABYTE = 1000, 2**20
+READ_SECONDS = 1.5  # one reply is silent for so long
 LARGE = gzip.compress(bytes(2 * BOUND), compresslevel=0)
 Ask = Callable[[ScriptedHost], Reply]
 
 
 @pytest.fixture
-def asking(request: pytest.FixtureRequest) -> Iterator[Ask]:
+def asking() -> Iterator[Ask]:
     """Asks a host, always over the same connections."""
-    read_seconds = 0.3 if "silent" in request.node.name else 3.0
     with closing(Connections(threads=1)) as connections:
         yield lambda host: ask(
-            connections, "POST", host.url, read_seconds=read_seconds, max_bytes=BOUND, headers={}, body=b"create"
+            connections, "POST", host.url, read_seconds=READ_SECONDS, max_bytes=BOUND, headers={}, body=b"create"
         )
 
 
