@@ -1,7 +1,7 @@
 """What a call through each door costs, beside the same call made with the bare libraries, in turns in one process.
 
-Milliseconds of this process's CPU: the sandbox and the sink are others. One thread, so that no figure holds the price
-of handing the interpreter's lock around.
+Milliseconds of this process's CPU, and apart from it what the sandbox and the sink take to answer. One thread, so that
+no figure holds the price of handing the interpreter's lock around.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,20 +29,22 @@ from imagejobs.edges.provider import Provider as Door
 from imagejobs.settings import Settings
 from ops.bench.book import Figures
 from ops.bench.scenarios import S1
-from ops.bench.servers import BUCKET, Provider, Servers
+from ops.bench.servers import BUCKET, Provider, Servers, cpu_ms
 from ops.bench.verbs import Measurement
+from sandbox.listing import PAGE
+from tests.servers.process import Server
 from tests.servers.sandbox import STABLE_DIFFUSION
 
 ROUNDS = 5
-OURS, LIBRARY, BARE = "ours", "requests or boto3", "urllib3"
+OURS, LIBRARY, BARE, ANSWER = "ours", "requests or boto3", "urllib3", "the server's answer to ours"
 MAX_BYTES, MAX_PIXELS = 64_000_000, 100_000_000
-PAGE = 100  # predictions on one of the list's
+LIST = f"list of {PAGE}"
 INPUT = {"prompt": "picture 000001", "width": S1.side_px, "height": S1.side_px}
 Way = Callable[[], object]
 
 
 def measure(calls: int) -> dict[str, Figures]:
-    """By way, milliseconds of CPU a call: medians of rounds in which all take turns."""
+    """By way, milliseconds of CPU a call: medians of rounds in which all take turns; of an answer, over all calls."""
     with (
         tempfile.TemporaryDirectory(prefix="imagejobs-bench-") as folder,
         Servers(Path(folder, "servers")) as servers,
@@ -50,7 +52,18 @@ def measure(calls: int) -> dict[str, Figures]:
         _doors(servers.environ(provider)) as doors,
     ):
         took = {call: _in_turns(ways, calls) for call, ways in doors.items()}
-    return {way: {call: times.get(way) for call, times in took.items()} for way in (OURS, LIBRARY, BARE)}
+        for call, ways in doors.items():
+            if OURS in ways:
+                took[call][ANSWER] = _answer_ms(ways[OURS], calls, answerers=(provider, servers.sink))
+    return {way: {call: times.get(way) for call, times in took.items()} for way in (OURS, LIBRARY, BARE, ANSWER)}
+
+
+def _answer_ms(way: Way, calls: int, *, answerers: Sequence[Server]) -> float:
+    """One of them answers, the others have nothing to do."""
+    before = sum(map(cpu_ms, answerers))
+    for _ in range(calls):
+        way()
+    return (sum(map(cpu_ms, answerers)) - before) / calls
 
 
 def _in_turns(ways: Mapping[str, Way], calls: int) -> dict[str, float]:
@@ -93,7 +106,7 @@ def _doors(environ: Mapping[str, str]) -> Iterator[dict[str, dict[str, Way]]]:
                 LIBRARY: lambda: session.post(api, data=body, headers=headers, timeout=30).json(),
                 BARE: lambda: json.loads(pool.request("POST", api, body=body, headers=headers).data),
             },
-            f"list of {PAGE}": {
+            LIST: {
                 OURS: lambda: door.list(created_after=began),
                 LIBRARY: lambda: session.get(api, headers=headers, timeout=30).json(),
                 BARE: lambda: json.loads(pool.request("GET", api, headers=headers).data),

@@ -11,16 +11,17 @@ import pytest
 from imagejobs.limiter import CATCH_UP_SECONDS
 from ops.bench.book import Book, Figures
 from ops.bench.contestants import ROOT
+from ops.bench.doors import ANSWER, LIST, OURS
 from ops.bench.scenarios import S1, S2
 from ops.bench.simulation import report
 from ops.bench.simulation.capacity import Part, fullest
 from ops.bench.simulation.compare import pairs
 from ops.bench.simulation.events import Lock, Loop, Machine, Process, Task
 from ops.bench.simulation.hosts import Costs, Setting
-from ops.bench.simulation.night import predict, simulate
+from ops.bench.simulation.night import costs_of, predict, simulate
 from ops.bench.simulation.pacer import Pacer, hair
 
-COSTS = Costs(worker=0.005, provider=0.0015, sink=0.0005, redis=0.0002)
+COSTS = Costs(worker=0.005, provider=0.0015, sink=0.0005, redis=0.0002, page=0.002, provider_page=0.005)
 MEASURED: Figures = {
     "images_per_second": 80.0,
     "allowance_used": 0.99,
@@ -51,7 +52,8 @@ def a_book() -> Book:
             f"{ledger}, {what}": {"claim_one_ms": 0.5, "sweep_read_ms": 0.3, "bytes_per_image": 900.0}
             for ledger in ("sqlite", "postgres")
             for what in ("1 accounts", "at rest")
-        }
+        },
+        "doors": {OURS: {LIST: 2.0}, ANSWER: {LIST: 5.0}},
     }
     return book
 
@@ -190,6 +192,25 @@ def test_runs_without_their_costs_are_left_out() -> None:
     del book.runs[0]["figures"]["worked_cpu_ms_per_image"]
 
     assert ["imagejobs-postgres-2"] == [pair.contestant for pair in pairs(book)]
+
+
+def test_the_list_is_no_part_of_an_image() -> None:
+    """What its pages took is counted apart, and never makes more of an image than half of what was measured."""
+    doors: dict[str, Figures] = {OURS: {LIST: 2.0}, ANSWER: {LIST: 5.0}}
+
+    assert costs_of(MEASURED, {}) is None
+    assert costs_of(MEASURED, doors) == Costs(
+        worker=pytest.approx(0.0048),
+        provider=pytest.approx(0.001),
+        sink=0.0005,
+        redis=0.0002,
+        database=0.001,
+        page=0.002,
+        provider_page=0.005,
+    )
+    assert costs_of({**MEASURED, "other_calls_per_image": 9.0}, doors) == replace(
+        costs_of(MEASURED, doors), worker=0.0025, provider=0.00075
+    )
 
 
 def test_the_page_knows_every_part_that_it_shows() -> None:

@@ -47,7 +47,7 @@ def pairs(book: Book) -> Iterator[Pair]:
             if not contestant.is_ours or not rounds:
                 continue
             measured = medians(list(rounds.values()))
-            if (costs := costs_of(measured)) is not None:
+            if (costs := costs_of(measured, book.sheets.get("doors", {}))) is not None:
                 scenario = scenario_of(book.scenarios[name])
                 simulated = simulate(
                     scenario,

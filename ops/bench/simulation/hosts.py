@@ -22,9 +22,9 @@ class Costs:
     provider: float
     sink: float
     redis: float
+    page: float
+    provider_page: float
     database: float = 0.0
-    page: float = 0.005
-    provider_page: float = 0.008
 
     @property
     def create(self) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from ops.bench import measures
 from ops.bench.book import Figures
+from ops.bench.doors import ANSWER, LIST, OURS
 from ops.bench.scenarios import Scenario
 from ops.bench.simulation.account import Account
 from ops.bench.simulation.events import Loop
@@ -22,22 +23,24 @@ MANY = 2500  # rows, from where on chance has evened out within a run, and FEWER
 NEEDED = ("worked_cpu_ms_per_image", "provider_cpu_ms_per_image", "sink_cpu_ms_per_image", "redis_cpu_ms_per_image")
 
 
-def costs_of(figures: Mapping[str, float | None]) -> Costs | None:
-    """What an image took of each part in a measured run; None where the run was measured before that was counted.
+def costs_of(figures: Mapping[str, float | None], doors: Mapping[str, Figures]) -> Costs | None:
+    """What an image took of each part in a measured run; None where not all of that is known.
 
-    The pages of the list have a cost of their own, which is taken off.
+    What the pages of its list took, which `doors` measures, is not the images'.
     """
-    if any(figures.get(name) is None for name in NEEDED):
+    page, provider_page = (doors.get(way, {}).get(LIST) for way in (OURS, ANSWER))
+    if page is None or provider_page is None or any(figures.get(name) is None for name in NEEDED):
         return None
-    worker, provider, sink, redis = ((figures[name] or 0.0) * MS for name in NEEDED)
-    free = Costs(worker=0, provider=0, sink=0, redis=0)
-    pages = figures.get("other_calls_per_image") or 0.0
+    worker, provider, sink, redis = (figures[name] or 0.0 for name in NEEDED)
+    calls = figures.get("other_calls_per_image") or 0.0
     return Costs(
-        worker=max(worker / 2, worker - pages * free.page),
-        provider=max(provider / 2, provider - pages * free.provider_page),
-        sink=sink,
-        redis=redis,
+        worker=max(worker / 2, worker - calls * page) * MS,
+        provider=max(provider / 2, provider - calls * provider_page) * MS,
+        sink=sink * MS,
+        redis=redis * MS,
         database=(figures.get("database_cpu_ms_per_image") or 0.0) * MS,
+        page=page * MS,
+        provider_page=provider_page * MS,
     )
 
 

@@ -80,7 +80,7 @@ def _ledger(
 def predictions(book: Book) -> str:
     """Accounts side by side on one Redis and one ledger, event by event."""
     figures, crowd = measured(book), book.sheets.get("crowd", {})
-    costs = costs_of(figures)
+    costs = costs_of(figures, book.sheets.get("doors", {}))
     if costs is None:
         return ""
     rows = []
