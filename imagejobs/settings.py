@@ -86,7 +86,7 @@ class Settings(BaseModel):
         alias="IMAGEJOBS_MAX_TRIES",
         ge=1,
         le=100,
-        description="paid tries a job may use up before it fails",
+        description="paid tries a job may use up before it fails, by the shell that submits or retries it",
     )
     job_seconds: float = Field(
         1800,

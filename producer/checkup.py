@@ -90,7 +90,8 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
             theirs = database.now()
             yield _skew("ledger clock", theirs - (before + time.time()) / 2)
     except LEDGER_ERRORS as error:
-        raise BadSetting(f"{database.shown} does not answer ({type(error).__name__})") from None
+        silent = f"{database.shown} does not answer ({type(error).__name__})"
+        raise BadSetting(f"{silent}; {database.way_out}") from None
     finally:
         database.close()
 

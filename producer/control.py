@@ -22,12 +22,12 @@ def pause(ledger: Ledger, batch: Batch, *, reason: str) -> None:
         raise Complaint(f"{batch.key} is finished: there is nothing to pause")
 
 
-def resume(ledger: Ledger, settings: Settings, batch: Batch) -> None:
-    """Send again, whatever it was paused for. Raises Complaint when it was not paused."""
+def resume(ledger: Ledger, settings: Settings, batch: Batch) -> bool:
+    """Send again, whatever it was paused for. True when workers were told. Raises Complaint when it was not paused."""
     if not ledger.batches.resume(batch.id):
         raise Complaint(f"{batch.key} is not paused")
     with reachable_broker(settings, account=batch.account) as broker:
-        feed(ledger, broker, settings, account=batch.account)
+        return feed(ledger, broker, settings, account=batch.account)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

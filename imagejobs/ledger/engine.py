@@ -33,6 +33,7 @@ ASK_AGAIN_SECONDS = 0.003  # SQLite asks again after one and three milliseconds;
 ON_END_SECONDS, ROOM_SECONDS = 0.03, 0.004  # so long may one process write on end; then others are left so much room
 KEPT_STATEMENTS = 32  # of each connection, prepared: about as many as run all day; each of some ten kilobytes
 OLDEST_SQLITE = (3, 35)  # RETURNING
+_OTHER_HOME = "see to what is there, or set IMAGEJOBS_HOME to another folder"
 
 
 class _Turns:
@@ -138,12 +139,21 @@ class Database:
             with self.read() as connection:
                 return version_of(connection)
         except DBAPIError as error:
-            raise BadSetting(f"the ledger at {self.shown} cannot be opened: {_first_line(error)}") from None
+            raise BadSetting(
+                f"the ledger at {self.shown} cannot be opened: {_first_line(error)}; {self.way_out}"
+            ) from None
 
     @property
     def shown(self) -> str:
         """The URL without its password."""
         return self.engine.url.render_as_string(hide_password=True)
+
+    @property
+    def way_out(self) -> str:
+        """What to do where it cannot be reached."""
+        if self.is_sqlite:
+            return _OTHER_HOME
+        return "start PostgreSQL, or set DATABASE_URL to where it is"
 
 
 def _first_line(error: DBAPIError) -> str:
@@ -168,7 +178,8 @@ def _sqlite(url: str, path: str) -> Engine:
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BadSetting(f"the ledger's folder {Path(path).parent} cannot be made: {error.strerror}") from None
+        folder = Path(path).parent
+        raise BadSetting(f"the ledger's folder {folder} cannot be made: {error.strerror}; {_OTHER_HOME}") from None
     # Without a path it lives in memory: in the one connection that all share, and for as long as that.
     # The connection given back last is taken first: each keeps a cache of its own, and few are ever needed at once.
     shared: dict[str, Any] = {"pool_size": 8, "max_overflow": 24, "pool_use_lifo": True}

@@ -18,6 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+LEVELS = {"info": "info", "warning": "warning", "error": "error", "exception": "error"}  # of the logger's methods
 
 
 def pages() -> list[Path]:
@@ -151,7 +152,7 @@ def exit_codes() -> str:
         Complaint.exit_code: "bad usage, bad input or a setting that cannot be used; nothing was spent",
         facts.SOME_FAILED: "finished with failures",
         facts.PAUSED: "paused: billing, the store, the breaker, or by hand",
-        facts.INTERRUPTED: "interrupted: the work goes on later, nothing is lost",
+        facts.INTERRUPTED: "interrupted: the same command goes on, and within the hour no output is lost",
     }
     return table(("exit code", "meaning"), [(f"`{code}`", meaning) for code, meaning in sorted(meanings.items())])
 
@@ -197,12 +198,12 @@ def _events(folder: Path) -> Iterator[tuple[str, str, tuple[str, ...], str]]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             match node:
                 case ast.Call(
-                    func=ast.Attribute(value=ast.Name(id="log"), attr="info" | "warning" | "error" as level),
+                    func=ast.Attribute(value=ast.Name(id="log"), attr=call),
                     args=[ast.Constant(value=str(name))],
                     keywords=facts,
-                ):
+                ) if call in LEVELS:
                     named = tuple(fact.arg for fact in facts if fact.arg)
-                    yield name, level, named, path.relative_to(ROOT).as_posix()
+                    yield name, LEVELS[call], named, path.relative_to(ROOT).as_posix()
 
 
 def decisions() -> str:

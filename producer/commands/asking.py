@@ -23,6 +23,7 @@ def _keys(incomplete: str) -> list[str]:
 BatchKey = Annotated[
     str, typer.Argument(metavar="BATCH", help="the batch's key, or its beginning", autocompletion=_keys)
 ]
+WORK_BEGINS = "work begins when a worker runs: imagejobs worker, or imagejobs run with the same file"
 AsJson = Annotated[bool, typer.Option("--json", help="print facts as JSON on standard output")]
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from producer.commands.asking import AsJson, BatchKey, examples, print_json, verbs
+from producer.commands.asking import WORK_BEGINS, AsJson, BatchKey, examples, print_json, verbs
 
 commands = verbs()
 
@@ -52,7 +52,7 @@ def submit(
     typer.echo(done.batch.key)
     said = counted(done.batch.total, "row") + (" recorded" if done.is_new else ": the batch was there already")
     if not done.is_sent and not done.batch.is_done:
-        said += "; work begins when a worker runs: imagejobs worker"
+        said += f"; {WORK_BEGINS}"
     typer.echo(said, err=True)
 
 
@@ -179,8 +179,10 @@ def resume(batch: BatchKey, as_json: AsJson = False) -> None:
     settings = read_settings()
     with existing_ledger(settings) as ledger:
         found = find_batch(ledger, batch)
-        control.resume(ledger, settings, found)
+        is_sent = control.resume(ledger, settings, found)
         _show(find_batch(ledger, found.key), now=ledger.database.now(), as_json=as_json)
+    if not is_sent:
+        typer.echo(WORK_BEGINS, err=True)
 
 
 @commands.command(epilog=examples("cancel night", "cancel night --in-flight"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imagejobs.errors import Cause, Complaint
-from producer.commands.asking import AsJson, BatchKey, examples, print_json, verbs
+from producer.commands.asking import WORK_BEGINS, AsJson, BatchKey, examples, print_json, verbs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -147,5 +147,5 @@ def _report(plan: RetryPlan, done: Retried | None, *, as_json: bool) -> None:
     elif done is None:
         typer.echo(f"{_cost(plan)}; nothing was done")
     else:
-        begins = "" if done.is_sent else "; work begins when a worker runs"
+        begins = "" if done.is_sent else f"; {WORK_BEGINS}"
         typer.echo(f"{plan.batch.key}: {done.copied} copied again for free, {done.generated} generated again{begins}")

@@ -74,7 +74,7 @@ def _report(ending: Ending, *, now: float, as_json: bool) -> None:
 
     batch = ending.batch
     if ending.code == INTERRUPTED:
-        goes_on = "nothing is lost, and the same command goes on from here"
+        goes_on = "the same command goes on from here, and within the hour no output is lost"
         typer.echo(f"interrupted: {sentence(batch)}; {goes_on}", err=True)
     elif ending.was_complete:
         images = f"{batch.images} images"

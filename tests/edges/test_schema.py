@@ -186,8 +186,8 @@ def below_a_file(folder: Path) -> str:
 
 @pytest.mark.parametrize("url", [no_server, bad_port, no_url, a_folder, no_database, below_a_file])
 def test_a_database_that_cannot_be_opened_is_a_bad_setting(tmp_path: Path, url: Callable[[Path], str]):
-    """For the person at the command line, on one line and without the password."""
-    with pytest.raises(BadSetting) as caught:
+    """For the person at the command line: on one line, without the password, and with the variable that mends it."""
+    with pytest.raises(BadSetting, match=r"DATABASE_URL|IMAGEJOBS_HOME") as caught:
         Ledger(url(tmp_path))
 
     assert (False, 0) == (SECRET in str(caught.value), str(caught.value).count("\n"))

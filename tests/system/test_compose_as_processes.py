@@ -44,7 +44,8 @@ def environment(service: str, doors: Mapping[str, str], sandbox: SandboxServer) 
     given = {**doors, "REPLICATE_BASE_URL": sandbox.url, "REPLICATE_API_TOKEN": sandbox.token}
     written = COMPOSE[service]["environment"]
     assert set(doors) <= set(written)
-    return {name: given.get(name, REFERENCE.sub(_default, str(value))) for name, value in written.items()}
+    texts = {name: value for name, value in written.items() if value is not None}  # the others are not set
+    return {name: given.get(name, REFERENCE.sub(_default, str(value))) for name, value in texts.items()}
 
 
 def _default(reference: re.Match[str]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from producer.commands.asking import WORK_BEGINS
 from tests.commandline import CommandLine
 from tests.servers.waiting import eventually
 from tests.system.fleet import ROOT, rows
@@ -74,6 +75,22 @@ def test_failures_end_with_exit_code_3_and_a_list_a_person_can_read(command, tmp
     assert 1 == command.status("night")["failed"]
 
 
+def test_where_no_worker_runs_what_only_queues_says_so(command, tmp_path):
+    """`retry` and `resume` name what begins the work; the same run again does it."""
+    file = specs(tmp_path, 1, {"id": "bad", "prompt": "nsfw", "width": 128, "height": 128})
+    run(command, file)
+    retried = command("retry", "night", "--yes")
+    command("pause", "night")
+    resumed = command("resume", "night")
+    queued = command.status("night")["queued"]
+    run(command, file)
+
+    assert (0, 0) == (retried.code, resumed.code), retried.err + resumed.err
+    assert WORK_BEGINS in retried.out
+    assert WORK_BEGINS in resumed.err
+    assert (1, 0) == (queued, command.status("night")["queued"])
+
+
 def test_interrupted_it_goes_on_where_it_was(command, tmp_path):
     """Ctrl-C: 130, and the same command finishes; every row is paid for once."""
     file = specs(tmp_path, 60)
@@ -85,6 +102,7 @@ def test_interrupted_it_goes_on_where_it_was(command, tmp_path):
     again = run(command, file, "--json")
 
     assert 130 == ended.code, ended.err
+    assert "the same command goes on from here" in ended.err
     assert 0 == again.code, again.err
     assert 60 == again.facts["succeeded"]
     assert 60 == len(paid(command)) == len(set(paid(command)))

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from imagejobs.settings import Settings
+
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "docker-compose.yml"
 DOCKERFILE = ROOT / "ops" / "Dockerfile"
@@ -62,7 +64,7 @@ def test_no_secret_is_written_in_the_file(name: str) -> None:
     is_stand_in = "//127.0.0.1:" in environment.get("REPLICATE_BASE_URL", "")
     for variable, value in environment.items():
         if SECRET.search(variable) and not (is_stand_in and variable == "REPLICATE_API_TOKEN"):
-            assert re.fullmatch(r"\$\{\w+:\?[^}]+\}|\$\{REPLICATE_API_TOKEN:-\}", value), variable
+            assert value is None or re.fullmatch(r"\$\{\w+:\?[^}]+\}|\$\{REPLICATE_API_TOKEN:-\}", value), variable
         for password in re.findall(r"//\w*:([^@]*)@", str(value)):
             assert re.match(r"\$\{\w+:\?", password), variable
 
@@ -115,6 +117,11 @@ def test_every_variable_is_documented() -> None:
     documented = set(re.findall(r"^(\w+)=", EXAMPLE.read_text(), flags=re.MULTILINE))
 
     assert asked == documented
+
+
+def test_every_setting_reaches_the_workers() -> None:
+    """None that somebody writes into .env is dropped without a word; what has no value there is not set."""
+    assert {str(field.alias) for field in Settings.model_fields.values()} <= set(SERVICES["worker"]["environment"])
 
 
 def test_defaults_are_those_of_the_example() -> None:
