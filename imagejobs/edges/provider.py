@@ -93,7 +93,7 @@ class Provider:
         self._hear = hear
         self._read_seconds = settings.read_seconds
         self._connections = Connections(threads=3 * settings.threads)  # creates, copies' records, and sweeps
-        self._offset = ClockOffset(clock)  # how far the provider is ahead of us
+        self._offset = ClockOffset(clock)
 
     def close(self) -> None:
         """Close the pooled connections."""
@@ -157,11 +157,11 @@ class Provider:
     def list(self, *, created_after: float, cursor: str | None = None) -> Page:
         """One page of the account's predictions since a moment of our clock (inclusive), newest first.
 
-        Times are not exact: ask a second early; our clock may be minutes off. Absence from a page is proof.
+        Times are not exact: ask a second early; our clock may be minutes off, and may have been set since.
         """
         assumed = self._offset.seconds
         reply = self._read("GET", "/predictions", query=_since(created_after + assumed, cursor))
-        if self._offset.differs(assumed) and not cursor:
+        if self._offset.is_less_than(assumed) and not cursor:
             reply = self._read("GET", "/predictions", query=_since(created_after + self._offset.seconds))
         if is_absent(reply):
             raise NotListed(f"{self._host} has no list of predictions")

@@ -16,11 +16,11 @@ class OffClock(SystemClock):
     """A machine whose clock is some seconds ahead of the provider's."""
 
     def __init__(self, ahead_seconds: float) -> None:
-        self._ahead = ahead_seconds
+        self.ahead_seconds = ahead_seconds
 
     def now(self) -> float:
         """Our own idea of the time."""
-        return time.time() + self._ahead
+        return time.time() + self.ahead_seconds
 
 
 @pytest.mark.parametrize("ahead_seconds", [-300.0, 0.0, 300.0])
@@ -33,3 +33,16 @@ def test_a_prediction_of_this_minute_is_found_whatever_our_clock_says(sandbox: S
     page = Provider(settings, clock=clock).list(created_after=intent_at - 60)
 
     assert [made["id"]] == [one.id for one in page.predictions]
+
+
+def test_what_was_dated_before_our_clock_was_set_back_is_found(sandbox: SandboxServer):
+    """Its moment is one of the clock that was ten minutes ahead, and so is what is known of the provider's."""
+    clock = OffClock(600.0)
+    settings = Settings.read({"REPLICATE_BASE_URL": sandbox.url, "REPLICATE_API_TOKEN": sandbox.token})
+    provider = Provider(settings, clock=clock)
+    provider.list(created_after=clock.now())
+    intent_at = clock.now()
+    made = sandbox.create(prompt="a lighthouse", width=128, height=128)
+    clock.ahead_seconds = 0.0
+
+    assert [made["id"]] == [one.id for one in provider.list(created_after=intent_at - 60).predictions]
