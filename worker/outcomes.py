@@ -54,11 +54,15 @@ class Wait:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """Back to the queue. Before acceptance nothing was paid; after it, the next attempt pays again."""
+    """Back to the queue. Before acceptance nothing was paid; after it, the next attempt pays again.
+
+    `images` did come; they are kept where there is no next attempt.
+    """
 
     cause: Cause
     error: str
     after_seconds: float | None = None
+    images: tuple[Image, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

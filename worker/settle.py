@@ -126,7 +126,9 @@ def _retry(job: Job, outcome: Retry, policy: Policy, now: float, dice: Dice) -> 
     if counted and job.tries_left <= 1:
         # What the provider has deleted must not be offered as a free copy again.
         is_gone = outcome.cause is Cause.EXPIRED
-        return moves.gave_up(job, cause=outcome.cause, error=outcome.error, at=now, is_copied=is_gone)
+        return moves.gave_up(
+            job, cause=outcome.cause, error=outcome.error, at=now, images=outcome.images, is_copied=is_gone
+        )
     wait = outcome.after_seconds
     if wait is None:
         wait = CREATE.seconds(policy.max_tries - job.tries_left, dice)

@@ -268,12 +268,19 @@ def _attempt_row(move: Move) -> dict[str, Any]:
 
 
 def _replace_images(connection: Connection, moves: Sequence[Move]) -> Counter[int]:
-    """Write the images that moves brought, in place of those of an earlier attempt. Returns how many went, by job."""
+    """Write the images that moves brought, in place of those of an earlier attempt. Returns how many went, by job.
+
+    A part of a set replaces the same part of the one before: what else came of that still lies in the store.
+    """
     brought = [move for move in moves if move.images]
     gone: Counter[int] = Counter()
-    for ids in alike([move.job_id for move in brought]):
+    for ids in alike([move.job_id for move in brought if move.target is State.SUCCEEDED]):
         old = delete(images).where(images.c.job_id.in_(ids)).returning(images.c.job_id)
         gone.update(connection.execute(old).scalars())
+    for move in brought:
+        if move.target is not State.SUCCEEDED:
+            same = images.c.job_id == move.job_id, images.c.index.in_([image.index for image in move.images])
+            gone[move.job_id] += connection.execute(delete(images).where(*same)).rowcount
     _execute_many(connection, insert(images), [_image_row(move, image) for move in brought for image in move.images])
     return gone
 

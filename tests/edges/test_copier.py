@@ -53,7 +53,7 @@ def copier(tmp_path: Path, sandbox: SandboxServer, redis_url: str) -> Iterator[C
 
 def storing(sandbox: SandboxServer, *, hour_over_since: float = -HOUR, **facts: object) -> Job:
     """A job whose prediction has finished at the sandbox, an hour (or what is said) before its outputs' expiry."""
-    given = {"prompt": "a lighthouse", "seed": 5, "width": 128, "height": 128}
+    given = {"prompt": "a lighthouse", "seed": 5, "width": 128, "height": 128, "num_outputs": facts.get("outputs", 1)}
     seen = sandbox.finished(sandbox.create(**given)["id"])
     now = time.time()
     usual = {"state": State.STORING, "input": given, "prediction_id": seen["id"], "output": tuple(seen["output"])}
@@ -79,15 +79,43 @@ def test_a_404_is_not_believed_while_the_record_shows_the_output(copier, sandbox
 
 def test_what_the_record_says_was_deleted_is_generated_again(copier, sandbox):
     """Long before its hour is over, too: there is nothing left to wait for."""
-    job = storing(sandbox)
-    sandbox.faults([{"on": "create", "kind": "data_removed"}])
-    removed = sandbox.create(prompt="removed", seed=6)["id"]
-    eventually(lambda: sandbox.get(removed).get("data_removed"), what="the data of the other one are removed")
+    job = replace(storing(sandbox), prediction_id=one_that_lost_its_data(sandbox))
     sandbox.faults([GONE])
-    outcome = copier.copy(replace(job, prediction_id=removed))
+    outcome = copier.copy(job)
 
     assert isinstance(outcome, Retry), outcome
     assert Cause.EXPIRED is outcome.cause
+
+
+def one_that_lost_its_data(sandbox: SandboxServer) -> str:
+    """A prediction whose record shows no output any more."""
+    sandbox.faults([{"on": "create", "kind": "data_removed"}])
+    removed = str(sandbox.create(prompt="removed", seed=6)["id"])
+    eventually(lambda: sandbox.get(removed).get("data_removed"), what="its data are removed")
+    return removed
+
+
+def test_images_that_came_are_kept_where_another_never_does(copier, sandbox):
+    """The first is not to be had: the others are copied all the same, and told of, however it ends."""
+    kept = storing(sandbox, outputs=4, hour_over_since=OVERTIME_SECONDS + 60)
+    removed = replace(kept, prediction_id=one_that_lost_its_data(sandbox))
+    outcomes = []
+    for job in (kept, removed):
+        sandbox.faults([{**GONE, "count": 1}])
+        outcomes.append(copier.copy(job))
+
+    assert [GiveUp, Retry] == [type(outcome) for outcome in outcomes]
+    assert [[1, 2, 3]] * 2 == [[image.index for image in outcome.images] for outcome in outcomes]
+
+
+def test_an_image_that_cannot_be_used_keeps_none_of_the_others_back(copier, sandbox):
+    """They are paid for, too."""
+    job = storing(sandbox, outputs=4)
+    sandbox.faults([{"on": "file", "kind": "wrong_size", "count": 1}])
+    outcome = copier.copy(job)
+
+    assert isinstance(outcome, GiveUp), outcome
+    assert [1, 2, 3] == [image.index for image in outcome.images]
 
 
 def test_a_copied_image_is_freed_without_the_collector(copier, sandbox):

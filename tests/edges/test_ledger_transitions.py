@@ -269,3 +269,22 @@ def test_one_attempt_is_one_possible_double_payment(at: Desk):
 
     assert 1 == at.again(batch).possible_double_payments
     assert_books_balance(at.ledger)
+
+
+def test_a_part_of_a_set_replaces_that_part_of_the_one_before(at: Desk):
+    """The rest still lies in the store under its own names; a whole set replaces all."""
+    job, seen = at.job_in(State.STORING, outputs=3), []
+    for count in (2, 1, 3):
+        come = desk.images_of(job)[:count]
+        short = moves.gave_up(job, cause=Cause.SHORT, error="short", at=NOW, images=come, is_copied=True)
+        at.apply(moves.stored(job, images=come) if count == job.outputs else short)
+        rows = at.ledger.views.image_rows(job.batch_id)
+        seen.append((at.batch_of(job).images, [(row["index"], row["attempt"]) for row in rows]))
+        assert_books_balance(at.ledger)
+        if at.ledger.steering.retry(job.batch_id, Selection(), max_tries=4, now=NOW) == (0, 1):
+            (job,) = at.begin(1)
+            for move in (desk.accepted, desk.finished):
+                at.apply(move(at.read(job)))
+            job = at.read(job)
+
+    assert [(2, [(0, 1), (1, 1)]), (2, [(0, 2), (1, 1)]), (3, [(0, 3), (1, 3), (2, 3)])] == seen

@@ -102,6 +102,14 @@ def test_not_yet_is_no_transition_and_burns_nothing():
     assert (State.RUNNING, NOW + 30, False) == (look.state, look.due_at, look.copy_failed)
 
 
+@pytest.mark.parametrize(("tries_left", "kept"), [(1, 1), (2, 0)])
+def test_images_that_came_are_kept_where_nothing_is_generated_again(tries_left, kept):
+    """Else the next attempt brings them all."""
+    retry = Retry(cause=Cause.EXPIRED, error="deleted", images=(an_image(),))
+
+    assert kept == len(moved(retry, tries_left=tries_left, **STORING).images)
+
+
 @pytest.mark.parametrize("cause", [Cause.RATE_LIMITED, Cause.AUTH_BILLING])
 def test_being_told_to_wait_counts_no_try(cause):
     """Neither 429 nor a refusal of the account is the job's failure."""

@@ -46,35 +46,44 @@ class Copier:
 
     def copy(self, job: Job) -> Outcome:
         """Copy all outputs of the job. Failures are retried against the outputs' expiry, not against a count."""
-        return guarded(lambda: self._unless_overtaken(job), otherwise=lambda error: self._broke(job, error))
+        come: dict[int, Image] = {}  # by index; kept, whatever becomes of the others
+        outcome = guarded(lambda: self._unless_overtaken(job, come), otherwise=lambda error: self._broke(job, error))
+        if isinstance(outcome, GiveUp | Retry) and come:
+            return replace(outcome, images=tuple(come.values()))
+        return outcome
 
-    def _unless_overtaken(self, job: Job) -> Outcome:
+    def _unless_overtaken(self, job: Job, come: dict[int, Image]) -> Outcome:
         try:
-            return self._copy(job)
+            return self._copy(job, come)
         except Overtaken:
             return Wait(after_seconds=0.0, error="this worker slept over its copy")
 
-    def _copy(self, job: Job) -> Outcome:
+    def _copy(self, job: Job, come: dict[int, Image]) -> Outcome:
         try:
-            return self._fetch(job)
+            return self._fetch(job, come)
         except Gone as error:
-            return self._undelivered(job, str(error))
+            return self._undelivered(job, str(error), come)
         except Transient as error:
             if error.cause is Cause.DOWNLOAD and self._is_over(job):
-                return self._undelivered(job, str(error))
+                return self._undelivered(job, str(error), come)
             return self._again(job, str(error), error.after_seconds)
 
-    def _fetch(self, job: Job) -> Outcome:
-        """Copy all outputs. Raises Gone and Transient."""
-        images: list[Image] = []
+    def _fetch(self, job: Job, come: dict[int, Image]) -> Outcome:
+        """Copy all outputs; `come` has those that did. Raises Transient, and Gone once the others were tried."""
+        missing: Gone | Permanent | None = None
         try:
             for index, address in zip(indexes_of(job.output), job.output, strict=True):
-                images.append(self._copy_one(job, index, address))
-        except Permanent as error:
-            return GiveUp(cause=error.cause, error=str(error), images=tuple(images))
+                try:
+                    come[index] = self._copy_one(job, index, address)
+                except (Gone, Permanent) as error:
+                    missing = missing or error
         except Refused as error:
             return Held(cause=error.cause, reason=str(error))
-        return complete(job, images)
+        if isinstance(missing, Gone):
+            raise missing
+        if missing is not None:
+            return GiveUp(cause=missing.cause, error=str(missing))
+        return complete(job, list(come.values()))
 
     def _copy_one(self, job: Job, index: int, address: str) -> Image:
         data = self.downloader.fetch(address, max_bytes=self.max_bytes)
@@ -96,7 +105,7 @@ class Copier:
             stored_at=self.clock.now(),
         )
 
-    def _undelivered(self, job: Job, error: str) -> Outcome:
+    def _undelivered(self, job: Job, error: str, come: dict[int, Image]) -> Outcome:
         """Not to be had, or not within its hour. Only the provider's own record can say that it was deleted.
 
         A file host may answer 404 for a minute, and keep things for longer than its word: whoever believed the one or
@@ -113,12 +122,12 @@ class Copier:
             return self._overtime(job, f"{error}; {unclear}")
         if not kept:
             return self._expired(error)
-        return self._overtime(job, error) if kept == job.output else self._elsewhere(job, kept)
+        return self._overtime(job, error) if kept == job.output else self._elsewhere(job, kept, come)
 
-    def _elsewhere(self, job: Job, kept: tuple[str, ...]) -> Outcome:
+    def _elsewhere(self, job: Job, kept: tuple[str, ...], come: dict[int, Image]) -> Outcome:
         """The provider gives other addresses by now."""
         try:
-            return self._fetch(replace(job, output=kept))
+            return self._fetch(replace(job, output=kept), come)
         except Gone as error:
             return self._overtime(job, str(error))
         except Transient as error:
