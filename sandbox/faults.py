@@ -57,6 +57,7 @@ VIEW = {
     "drop_fields": Kind(on=OBJECTS, parameters={"fields": ["logs", "version"]}),
     "created_at_shift": Kind(on=OBJECTS, parameters={"seconds": 0.033}),
     "list_lag": Kind(on=LIST, parameters={"seconds": 5.0}),
+    "list_circle": Kind(on=LIST),  # the cursor is not looked at: every page is the first one, and names another
     "shuffle": Kind(on=LIST),
 }
 # Spoil downloads. `truncate` breaks off short of the length it declared; `wrong_length` declares the short length.

@@ -24,13 +24,14 @@ async def list_page(provider: Provider, query: Mapping[str, str]) -> dict[str, A
     """
     view = provider.faults.strike("list", None, VIEW)
     lowest, highest = _bounds(provider, query, lag_seconds=view.get("list_lag", {}).get("seconds", 0))
-    stop = min(highest, _read_cursor(query["cursor"])) if "cursor" in query else highest
+    is_circle = "list_circle" in view
+    stop = min(highest, _read_cursor(query["cursor"])) if "cursor" in query and not is_circle else highest
     start = max(lowest, stop - PAGE)
     records = provider.store.slice(start, stop)
     results = [shapes.altered(await provider.show(record), record, view) for record in records]
     if "shuffle" in view:
         provider.faults.dice.shuffle(results)
-    older = _link(provider, query, start) if start > lowest else None
+    older = _link(provider, query, start) if start > lowest or is_circle else None
     newer = _link(provider, query, min(highest, stop + PAGE)) if stop < highest else None
     return shapes.page(results, newer=newer, older=older)
 

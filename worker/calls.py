@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import structlog
 
+from imagejobs.edges.dialects import Page
 from imagejobs.errors import Permanent, Refused, Throttled, Transient
 from imagejobs.queues import BROKER_ERRORS
 from worker.services import Services
@@ -25,6 +28,30 @@ class Calls:
         self._services.clock.sleep(grant.after_seconds if grant.places else 0.0)
         return grant.places == 1
 
+    def pages(self, since: float, *, has_place: Callable[[], bool]) -> Iterator[Page]:
+        """The list's pages since a moment of our clock, the newest first, for as long as the allowance `has_place`.
+
+        Raises what the provider does (of a 429 the whole fleet hears), and Transient where a page leads back to one
+        that was there before: it would go on for ever.
+        """
+        cursor, before = None, set[str]()
+        while has_place():
+            page = self._page(since, cursor)
+            yield page
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+            if cursor in before:
+                raise Transient("the provider's list leads from one page back to another before")
+            before.add(cursor)
+
+    def _page(self, since: float, cursor: str | None) -> Page:
+        try:
+            return self._services.provider.list(created_after=since, cursor=cursor)
+        except Throttled as error:
+            self.throttled(error)
+            raise
+
     def throttled(self, error: Throttled) -> float:
         """A 429: the whole fleet hears of it. Returns for how many seconds the allowance is closed."""
         return self._services.calls.throttled(error.after_seconds)
@@ -36,5 +63,8 @@ class Calls:
                 return
             self._services.provider.cancel(prediction_id)
             log.info("cancel_asked", prediction_id=prediction_id)
-        except (Transient, Throttled, Refused, Permanent, *BROKER_ERRORS) as error:
+        except Throttled as error:
+            self.throttled(error)
+            log.warning("cancel_failed", prediction_id=prediction_id, error=str(error))
+        except (Transient, Refused, Permanent, *BROKER_ERRORS) as error:
             log.warning("cancel_failed", prediction_id=prediction_id, error=str(error))

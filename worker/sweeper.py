@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import structlog
 
-from imagejobs.edges.dialects import Page, Prediction
+from imagejobs.edges.dialects import Prediction
 from imagejobs.edges.provider import NotListed
 from imagejobs.errors import Cause, Permanent, Refused, Throttled, Transient
 from imagejobs.job import Flight, Job
@@ -32,7 +32,7 @@ BROKEN_LISTS = 3  # in a row: after these, what they do not show is looked at si
 SOON_SECONDS, CALM_SECONDS = 0.5, 2.0  # from one look for something that runs to the next: while creates are sent; else
 FIRST_LOOK_SECONDS = 2.0  # how old a prediction is before a single look, where nobody knows how long they take
 LISTLESS_SECONDS = 600.0
-AGAIN_SECONDS = 0.5  # without a list: how soon to see who is due
+AGAIN_SECONDS = 0.5  # without a list, or one that can be read: how soon to see who is due
 
 log = structlog.get_logger("imagejobs.poll")
 
@@ -59,7 +59,9 @@ class Sweeper:
         seen, pages = self._list(flights, reach)
         singles = self._stragglers(flights, seen, has_list=pages is not None)
         self._conclude(flights, seen, singles)
-        return AGAIN_SECONDS if pages is None else self._next(flights, seen, calls=pages + len(singles))
+        if pages is None or self._broken_off >= BROKEN_LISTS:
+            return AGAIN_SECONDS
+        return self._next(flights, seen, calls=pages + len(singles))
 
     def _until_any_runs(self) -> float:
         """Nothing runs. The next look: soon where creates are sent, later where only a person or an orphan may come."""
@@ -110,7 +112,7 @@ class Sweeper:
         pages, is_broken_off = 0, True
         since = min([flight.intent_at for flight in flights] + ([] if reach is None else [reach]))
         try:
-            for page in self._pages(since - SKEW_SECONDS):
+            for page in self._calls.pages(since - SKEW_SECONDS, has_place=self._calls.may_call):
                 is_enough = len(wanted) - len(seen) <= FEW
                 pages += not is_enough or not pages
                 seen.update({one.id: one for one in page.predictions if one.id in wanted})
@@ -128,19 +130,6 @@ class Sweeper:
         self._broken_off = self._broken_off + 1 if is_broken_off else 0
         self._strays.take_in(others)
         return seen, pages
-
-    def _pages(self, since: float) -> Iterator[Page]:
-        cursor: str | None = None
-        while self._calls.may_call():
-            try:
-                page = self._services.provider.list(created_after=since, cursor=cursor)
-            except Throttled as error:
-                self._calls.throttled(error)
-                raise
-            yield page
-            cursor = page.next_cursor
-            if cursor is None:
-                return
 
     def _stragglers(self, flights: Sequence[Flight], seen: Mapping[str, Prediction], *, has_list: bool) -> list[Flight]:
         """Those to be looked at singly: due and not seen.

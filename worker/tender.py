@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -17,10 +17,12 @@ from imagejobs.patience import Patience
 from imagejobs.queues import BROKER_ERRORS
 from worker import memory
 from worker.abreast import Decided
+from worker.calls import Calls
 from worker.lookup import BEFORE_SECONDS, resolve
 from worker.outcomes import Absent, Accepted, GiveUp, Outcome
 from worker.planning import NOTHING
 from worker.services import Services
+from worker.strays import MEMORY_SECONDS
 
 BUSY_SECONDS, CALM_SECONDS = 0.5, 2.0
 LOOK_UP, LOOK_UP_SECONDS = "look-up", 5.0  # for a page of the list; a process that dies holds the others up so long
@@ -34,6 +36,7 @@ class Tender:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._calls = Calls(services)
 
     def run(self) -> float:
         """Do every duty once. Returns the seconds after which the next round makes sense."""
@@ -109,7 +112,7 @@ class Tender:
             decided = [(job, self._without_list()) for job in unknown]
         except (Transient, Throttled, Refused, Permanent) as error:
             log.warning("look_up_put_off", unknown=len(unknown), error=str(error))
-            return 0
+            decided = [(job, outcome) for job in unknown if (outcome := self._unreadable(job, str(error)))]
         self._services.write(decided)
         for job, outcome in decided:
             log.info("looked_up", batch=job.batch, job_id=job.row_id, outcome=type(outcome).__name__)
@@ -121,29 +124,31 @@ class Tender:
         listed: list[Prediction] = []
         known: set[str] = set()
         decided: list[Decided] = []
-        for page in self._pages(min(job.intent_at or 0.0 for job in unknown) - BEFORE_SECONDS):
-            listed += page
-            known |= services.ledger.views.known([one.id for one in page])
+        since = min(job.intent_at or 0.0 for job in unknown) - BEFORE_SECONDS
+        for page in self._calls.pages(since, has_place=self._has_place):
+            listed += page.predictions
+            known |= services.ledger.views.known([one.id for one in page.predictions])
             decided = resolve(unknown, listed, known, now=services.clock.now())
             if all(isinstance(outcome, Accepted) for _, outcome in decided):
                 break
         return decided
 
-    def _pages(self, since: float) -> Iterator[Sequence[Prediction]]:
-        """To the list's end. Raises Throttled rather than end early."""
+    def _has_place(self) -> bool:
+        """Raises Throttled rather than end the list early."""
         services = self._services
-        cursor: str | None = None
-        while True:
-            grant = services.calls.reserve(1, ahead_seconds=10.0)
-            if not grant.places:
-                raise Throttled("no place for a list call soon", after_seconds=grant.after_seconds)
-            services.clock.sleep(grant.after_seconds)
-            services.broker.lease(LOOK_UP, seconds=LOOK_UP_SECONDS, renew=True)
-            page = services.provider.list(created_after=since, cursor=cursor)
-            yield page.predictions
-            cursor = page.next_cursor
-            if cursor is None:
-                return
+        grant = services.calls.reserve(1, ahead_seconds=10.0)
+        if not grant.places:
+            raise Throttled("no place for a list call soon", after_seconds=grant.after_seconds)
+        services.clock.sleep(grant.after_seconds)
+        services.broker.lease(LOOK_UP, seconds=LOOK_UP_SECONDS, renew=True)
+        return True
+
+    def _unreadable(self, job: Job, error: str) -> Outcome | None:
+        """By then the list would no longer show the inputs of that time, could it be read: only a person can tell."""
+        if self._services.clock.now() < (job.intent_at or 0.0) + MEMORY_SECONDS:
+            return None
+        said = "the create's reply was lost, and the provider's list could not be read for an hour"
+        return GiveUp(cause=Cause.UNKNOWN_OUTCOME, error=f"{said}: {error}")
 
     def _without_list(self) -> Outcome:
         error = "the create's reply was lost, and this provider has no list to look it up in"

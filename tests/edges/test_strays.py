@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
+from imagejobs.errors import Cause
 from imagejobs.states import State
 from tests.edges.desk import Desk
-from worker.outcomes import Accepted
+from worker.calls import Calls
+from worker.outcomes import Accepted, Unknown, Wait
+from worker.strays import MEMORY_SECONDS
 from worker.sweeper import Sweeper
 from worker.tender import LOOK_UP, Tender
 
@@ -42,6 +47,47 @@ def test_a_cancel_that_did_not_get_through_is_asked_for_again(desk: Desk):
     Sweeper(desk.services).run()
 
     assert ("starting", "canceled", 1) == (before, desk.services.provider.get(late.id).status, desk.orphans())
+
+
+def test_what_a_list_never_tells_is_given_up_after_an_hour(desk: Desk):
+    """By then it would show no inputs any more. Until then the job waits, and nothing is sent again."""
+    for number, ago in ((1, MEMORY_SECONDS + 1.0), (2, MEMORY_SECONDS - 60.0)):
+        desk.services.write([(desk.claim(number, ago_seconds=ago), Unknown(error="no reply"))])
+        desk.services.write([(desk.job(number), Wait(after_seconds=-1.0))])
+    desk.sandbox.faults([{"on": "list", "kind": "status", "status": 502}])
+    Tender(desk.services).look_up()
+    given_up, waiting = desk.services.ledger.views.job_rows(1)
+
+    assert (State.FAILED, Cause.UNKNOWN_OUTCOME) == (given_up["state"], given_up["cause"])
+    assert "could not be read for an hour" in given_up["error"]
+    assert State.SUBMITTING == waiting["state"]
+
+
+def test_a_429_to_a_cancel_is_heard(desk: Desk):
+    """By all who call, for as long as it says."""
+    running = desk.create(desk.claim())
+    told = {"Retry-After": "30"}
+    desk.sandbox.faults([{"on": "cancel", "kind": "status", "status": 429, "headers": told}])
+    Calls(desk.services).cancel(running.id)
+
+    assert desk.services.calls.reserve(1, ahead_seconds=1.0).after_seconds > 20.0
+
+
+@pytest.mark.parametrize("who", ["sweep", "look-up"])
+def test_a_list_that_goes_round_is_left(desk: Desk, who: str):
+    """A proxy that drops the query shows its first page for ever; what it does not show is not taken for absent."""
+    lost = desk.claim(1, ago_seconds=120.0)
+    desk.services.write([(lost, Unknown(error="no reply"))])
+    desk.services.write([(desk.job(1), Wait(after_seconds=-1.0))])
+    desk.sandbox.faults([{"on": "list", "kind": "list_circle"}])
+    if who == "sweep":
+        desk.services.write([(desk.lose(2), Wait(after_seconds=0.0))])
+        Sweeper(desk.services).run()
+    else:
+        Tender(desk.services).look_up()
+
+    assert State.SUBMITTING == desk.job(1).state
+    assert 1 < desk.sandbox.stats()["lists"] < 4
 
 
 def test_the_sweep_looks_for_orphans_though_nothing_runs(desk: Desk):

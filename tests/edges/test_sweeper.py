@@ -10,7 +10,7 @@ from tests.servers.waiting import eventually
 from worker.outcomes import Accepted, Wait
 from worker.planning import NOTHING, next_look
 from worker.stages.record import SURELY_READABLE_SECONDS
-from worker.sweeper import CALM_SECONDS, FIRST_LOOK_SECONDS, SOON_SECONDS, Sweeper
+from worker.sweeper import AGAIN_SECONDS, BROKEN_LISTS, CALM_SECONDS, FIRST_LOOK_SECONDS, SOON_SECONDS, Sweeper
 from worker.tender import BUSY_SECONDS, Tender
 from worker.tender import CALM_SECONDS as TENDER_CALM_SECONDS
 
@@ -85,6 +85,18 @@ def test_a_few_that_the_list_does_not_show_are_looked_at_before_it_has_settled(d
     Sweeper(desk.services).run()
 
     assert (State.RUNNING, 1) == (desk.job().state, desk.sandbox.stats()["gets"])
+
+
+def test_while_no_list_can_be_read_the_next_looks_are_near(desk: Desk):
+    """As where there is none: they go through what runs by a few a sweep, and outputs live for an hour."""
+    desk.sandbox.faults([{"on": "list", "kind": "status", "status": 403}])
+    desk.accept(accepted_ago=60.0)
+    sweeper = Sweeper(desk.services)
+    for _ in range(BROKEN_LISTS):
+        seconds = sweeper.run()
+
+    assert AGAIN_SECONDS == seconds
+    assert desk.sandbox.stats()["gets"] > 0
 
 
 def test_no_single_look_is_spent_on_what_has_just_begun(desk: Desk):
