@@ -70,8 +70,8 @@ _PASSING_CODES = frozenset({"RequestTimeout", "SlowDown", "BadDigest", "XAmzCont
 
 _WAYS_OUT = {
     "NoSuchBucket": "make the bucket, or set IMAGEJOBS_STORE right",
-    "AccessDenied": "allow this key to get, put and delete objects there",
-    "403": "allow this key to get, put and delete objects there",
+    "AccessDenied": "allow this key to get, put and delete objects there, and to list the bucket",
+    "403": "allow this key to get, put and delete objects there, and to list the bucket (s3:ListBucket)",
     "SignatureDoesNotMatch": "AWS_SECRET_ACCESS_KEY does not belong to AWS_ACCESS_KEY_ID",
     "InvalidAccessKeyId": "the store does not know this AWS_ACCESS_KEY_ID",
     "ExpiredToken": "renew the credentials",
@@ -191,6 +191,9 @@ def _shared_client(environ: Mapping[str, str]) -> tuple[Any, Puts]:
     """The process's client for these variables: it takes 100 ms to make, and any number of threads share it."""
     if bool(environ.get("AWS_ACCESS_KEY_ID")) != bool(environ.get("AWS_SECRET_ACCESS_KEY")):
         raise ValueError("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY together, or neither")
+    for name in _CREDENTIALS:
+        if not _fits_a_header(environ.get(name, "")):
+            raise ValueError(f"{name} has a line break or a letter in it that none has: write it anew")
     endpoint = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
     return _open_client(endpoint or None, *(environ.get(name) or None for name in _SESSION_FACTS.values()))
 
@@ -203,6 +206,14 @@ _SESSION_FACTS = {
     "profile_name": "AWS_PROFILE",
 }
 """boto3's own variables by its own names; what is not set, it looks up in its files."""
+
+
+_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+
+
+def _fits_a_header(value: str) -> bool:
+    """A secret that was made with `echo` ends in a line break, and whoever refuses to send that repeats it."""
+    return value.isascii() and value.isprintable()
 
 
 _SERVICES = ("s3", "sts")

@@ -186,6 +186,8 @@ class Puts:
             )
         except (NotSent, NoReply, OSError) as error:  # OSError: the file of authorities has gone meanwhile
             raise NoReply(f"{origin}: {error}") from None
+        except ValueError:  # its text has the header, and so the credentials that boto3 found elsewhere
+            raise NoReply(f"{origin}: the credentials do not fit into a header") from None
 
     def _call_boto3(
         self, bucket: str, key: str, data: bytes, headers: Mapping[str, str], reply: Reply | None

@@ -69,6 +69,7 @@ def probe(store: Store) -> None:
         store.put(key, data, content_type="application/octet-stream", sha256=hashlib.sha256(data).hexdigest())
         back = store.get(key)
         store.delete(key)
+        store.stat(key)  # closing a batch asks for what is not there, which some stores tell only who may list
     except Transient as error:
         raise BadSetting(f"{error}: is it up, and IMAGEJOBS_STORE and AWS_ENDPOINT_URL_S3 right?") from None
     except (Refused, Permanent) as error:

@@ -109,6 +109,24 @@ def test_no_credentials_is_said(opened: Open) -> None:
         put(store)
 
 
+def test_a_key_that_may_not_list_is_found_before_the_night(store_host: ScriptedHost, opened: Open) -> None:
+    """Asked for what is not there, a store tells 404 only to who may list; and closing a batch asks for that."""
+    store = opened("s3://photos/p", {**KEYS, "AWS_ENDPOINT_URL_S3": store_host.url})
+    store_host.then(answer(200), answer(200, b"?"), answer(204), answer(403))
+    with pytest.raises(BadSetting, match="s3:ListBucket"):
+        store.check()
+
+
+@pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"])
+@pytest.mark.parametrize("value", ["hunter2\n", "\u201chunter2\u201d", "hunter2\r"])
+def test_credentials_that_fit_into_no_header_are_a_bad_setting(name: str, value: str, opened: Open) -> None:
+    """By their name, and never by what they are: `echo` into a secret leaves a line break."""
+    with pytest.raises(BadSetting, match=name) as caught:
+        opened("s3://photos", {**KEYS, name: value})
+
+    assert "hunter2" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("url", "environ"),
     [
