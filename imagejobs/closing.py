@@ -20,8 +20,8 @@ What may happen in between, and what becomes of it:
 - A closer that dies leaves files without a marker, and its lease runs out. If it dies between marker and ledger,
   the marker tells the truth until a retry takes it away; only if that retry began and ended between the closer's
   last look and its marker does the marker outlive it, until the batch is closed again.
-- The store refuses: the closing is put off, for longer and longer. Where waiting is no help, the batch also pauses, to
-  show the reason.
+- The store refuses: the closing is put off, for longer and longer. Where waiting is no help, or has been none for
+  minutes, the batch also pauses, to show the reason.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ from imagejobs.states import State
 
 _REOPENING_SECONDS = 60.0  # so long is a retry left alone that takes the marker away and has not come to queueing
 _PUT_OFF_SECONDS = (5.0, 600.0)  # the first and the longest wait for a store that refuses
+_TOLD_SECONDS = 300.0  # what takes longer to pass, somebody should hear of
 
 log = structlog.get_logger("imagejobs.closing")
 
@@ -73,6 +74,8 @@ def close(
         ledger.batches.pause(batch.id, kind="storage", reason=str(error), now=now)
         _put_off(ledger, batch, error, now=now)
     except (Transient, OSError) as error:
+        if now > (batch.finished_at or now) + _TOLD_SECONDS:
+            ledger.batches.pause(batch.id, kind="storage", reason=f"its files cannot be written: {error}", now=now)
         _put_off(ledger, batch, error, now=now)
     except LEDGER_ERRORS as error:  # not for as long as the lease says: it may be back already
         _put_off(ledger, batch, Transient(f"the ledger: {type(error).__name__}", cause=Cause.STORAGE), now=now)

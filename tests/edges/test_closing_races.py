@@ -263,14 +263,16 @@ class Down:
 
 
 def test_a_store_that_is_down_puts_closing_off_for_longer_and_longer(night: Night):
-    """Half as long again as it has been waiting; nothing is lost, and nobody has to do anything."""
-    ended = night.now
+    """Half as long again as it has been waiting; nothing is lost, and after minutes a pause tells why."""
+    ended, told = night.now, []
     for waited, until in [(4, 9), (100, 150), (10_000, 10_600)]:
         assert not close(night, Down(BLIP), now=ended + waited)
         assert not close(night, now=ended + until - 1)
-        assert night.batch.paused is None
+        told.append(night.batch.paused)
 
+    assert [None, None, f"its files cannot be written: {BLIP}"] == told
     assert close(night, now=ended + 10_601)
+    assert night.batch.paused is None
 
 
 @pytest.mark.parametrize("error", [DENIED, Permanent("no store can hold it", cause=Cause.STORAGE)], ids=["key", "kind"])
