@@ -15,6 +15,7 @@ from imagejobs.edges.store import Store
 from imagejobs.job import Batch
 from imagejobs.layout import FAILED, FAILURES, METADATA, file_key, part_key
 from imagejobs.ledger import Ledger
+from imagejobs.ledger.views import SMALL_PAGE
 from imagejobs.patience import Patience
 from imagejobs.states import State
 
@@ -39,9 +40,9 @@ def write_files(ledger: Ledger, store: Store, batch: Batch, *, patience: Patienc
 
 
 def rows_of(ledger: Ledger, batch: Batch) -> Rows:
-    """What the ledger has for them, read as it is used. Reading raises LEDGER_ERRORS."""
-    given_up = (ledger.views.job_rows(batch.id, state) for state in (State.FAILED, State.CANCELED))
-    images = ledger.views.image_rows(batch.id)
+    """What the ledger has for them, read as it is used, by whoever lives on. Reading raises LEDGER_ERRORS."""
+    given_up = (ledger.views.job_rows(batch.id, state, page=SMALL_PAGE) for state in (State.FAILED, State.CANCELED))
+    images = ledger.views.image_rows(batch.id, page=SMALL_PAGE)
     return Rows(batch=batch.key, images=images, given_up=chain.from_iterable(given_up))
 
 

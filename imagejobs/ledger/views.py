@@ -14,7 +14,8 @@ from imagejobs.ledger.rows import alike, expiries, flight_of, flight_query, job_
 from imagejobs.ledger.tables import attempts, batches, images, in_flight, jobs, orphans, schemas, specs
 from imagejobs.states import State
 
-PAGE = 250  # rows held in memory at once, whatever the size of a batch: a worker keeps some of that room
+PAGE = 2000  # rows held in memory at once, whatever the size of a batch
+SMALL_PAGE = 250  # where a process lives on: of the room that was needed once, it keeps a part
 FIRST_PAGE, PAGE_CHARACTERS = 20, 4 * 2**20  # fewer where inputs are large: one may be a megabyte
 
 
@@ -41,9 +42,9 @@ def _of_page(table: Table) -> ColumnElement[bool]:
     return and_(table.c.job_id == jobs.c.id, table.c.job_id.between(*_PAGE))
 
 
-def _fitting(rows: Sequence[Mapping[str, Any]]) -> int:
+def _fitting(rows: Sequence[Mapping[str, Any]], page: int) -> int:
     """How many rows like these a page may have."""
-    return max(1, min(PAGE, PAGE_CHARACTERS * len(rows) // sum(len(row["input"]) for row in rows)))
+    return max(1, min(page, PAGE_CHARACTERS * len(rows) // sum(len(row["input"]) for row in rows)))
 
 
 _ASKED = jobs.join(specs, _of_page(specs))
@@ -105,8 +106,8 @@ class Views:
             count, failing, error = connection.execute(query).one()
         return count, failing, error
 
-    def image_rows(self, batch_id: int) -> Iterator[dict[str, Any]]:
-        """One row an image, in the order of the input: everything the manifest says of it."""
+    def image_rows(self, batch_id: int, *, page: int = PAGE) -> Iterator[dict[str, Any]]:
+        """One row an image, in the order of the input: everything the manifest says of it. `page` rows a query."""
         current = and_(_of_page(attempts), attempts.c.number == images.c.attempt)
         query = select(
             jobs.c.id.label("job_id"),
@@ -119,17 +120,17 @@ class Views:
             attempts.c.completed_at,
             attempts.c.predict_time_s,
         ).select_from(_ASKED.join(images, _of_page(images)).outerjoin(attempts, current))
-        yield from self._pages(batch_id, query, (jobs.c.id, images.c["index"]), ("job_id", "index"))
+        yield from self._pages(batch_id, query, (jobs.c.id, images.c["index"]), ("job_id", "index"), page)
 
-    def job_rows(self, batch_id: int, state: State | None = None) -> Iterator[dict[str, Any]]:
-        """One row a job, in the order of the input: what was asked, and what became of it."""
+    def job_rows(self, batch_id: int, state: State | None = None, *, page: int = PAGE) -> Iterator[dict[str, Any]]:
+        """One row a job, in the order of the input: what was asked, and what became of it. `page` rows a query."""
         became = jobs.c["id", "row_id", "line", "state", "outputs", "attempt", "cause", "error"]
         query = select(*became, *specs.c["version", "input", "tags"]).select_from(_ASKED)
         query = query if state is None else query.where(jobs.c.state == state)
-        yield from self._pages(batch_id, query, (jobs.c.id,), ("id",))
+        yield from self._pages(batch_id, query, (jobs.c.id,), ("id",), page)
 
     def _pages(
-        self, batch_id: int, query: Select[Any], keys: Sequence[Any], names: Sequence[str]
+        self, batch_id: int, query: Select[Any], keys: Sequence[Any], names: Sequence[str], most: int
     ) -> Iterator[dict[str, Any]]:
         """Keyset pages: each a transaction of its own, so that a long export holds nobody up.
 
@@ -153,7 +154,7 @@ class Views:
                 return
             place = tuple(rows[-1][name] for name in names)
             first, rest = place[0], page.where(tuple_(*keys) > tuple_(*place))
-            size = _fitting(rows)
+            size = _fitting(rows, most)
 
     def history(self, batch_id: int, row_id: str) -> list[dict[str, Any]]:
         """Every attempt of one job, the first one first."""

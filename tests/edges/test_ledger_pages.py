@@ -8,9 +8,10 @@ from typing import Any
 
 from sqlalchemy import event
 
+from imagejobs.filing import rows_of
 from imagejobs.job import SpecText
 from imagejobs.ledger import Ledger
-from imagejobs.ledger.views import FIRST_PAGE, PAGE, PAGE_CHARACTERS
+from imagejobs.ledger.views import FIRST_PAGE, PAGE, PAGE_CHARACTERS, SMALL_PAGE
 from imagejobs.states import State
 from tests.night import Night, a_spec
 
@@ -62,6 +63,19 @@ def test_pages_join_without_a_gap(tmp_path: Path, database_url: str):
         assert batch is not None
 
         assert names == [row["row_id"] for row in ledger.views.job_rows(batch.id)]
+
+
+def test_who_lives_on_reads_small_pages(tmp_path: Path):
+    """A worker that closes a batch would keep room for large ones."""
+    night = Night(tmp_path, [a_spec(f"r{number}") for number in range(SMALL_PAGE + FIRST_PAGE + 1)])
+    night.succeed(*[f"r{number}" for number in range(SMALL_PAGE + FIRST_PAGE + 1)])
+    pages = [
+        how
+        for one, how in statements(night.ledger, lambda: rows_of(night.ledger, night.batch).images)
+        if "LIMIT" in one
+    ]
+
+    assert [FIRST_PAGE, SMALL_PAGE, SMALL_PAGE] == [how[-2] for how in pages]
 
 
 def test_an_unknown_batch_has_no_rows(tmp_path: Path):
