@@ -38,8 +38,12 @@ def take_ids(connection: Connection, count: int) -> Sequence[int]:
     if connection.dialect.name == "sqlite":
         last = max(connection.execute(select(func.coalesce(func.max(one), 0))).scalar_one() for one in _IDS)
         return range(last + 1, last + 1 + count)
-    following = func.nextval(func.pg_get_serial_sequence(jobs.name, "id"))
-    return connection.execute(select(following).select_from(func.generate_series(1, count))).scalars().all()
+    # All of them in one value: as rows of a reply each takes a microsecond more.
+    following = func.array_agg(func.nextval(func.pg_get_serial_sequence(jobs.name, "id")))
+    found: Sequence[int] = connection.execute(
+        select(following).select_from(func.generate_series(1, count))
+    ).scalar_one()
+    return found
 
 
 def among(connection: Connection, ids: Sequence[int]) -> TextClause:
