@@ -25,7 +25,7 @@ install: .venv/.runtime  ## the locked environment and the imagejobs command, in
 run: .venv/.runtime  ## the main job: examples/night.jsonl against the stand-in provider
 	$(BIN)/imagejobs run examples/night.jsonl --sandbox
 
-test: .venv/.test  ## every test: unit, edges (real servers), system (real processes), simulation
+test: .venv/.test  ## all tests but the fault matrix: unit, edges (real servers), system (real processes), simulation
 	$(BIN)/pytest --cov --cov-report=term
 	$(BIN)/pytest tests/simulation
 

@@ -27,7 +27,7 @@ class Cause(StrEnum):
     STORAGE = "storage"  # the bucket refused: pauses the batch, the images still wait at the provider
     DEADLINE = "deadline"  # took longer than the job's time limit
     CANCELED = "canceled"  # ended at the provider by somebody else
-    UNKNOWN_OUTCOME = "unknown_outcome"  # a create without a reply, and no list to look it up in
+    UNKNOWN_OUTCOME = "unknown_outcome"  # a create without a reply, and no list that tells what became of it
     UNKNOWN = "unknown"  # the provider said something nobody has seen before
 
     @property

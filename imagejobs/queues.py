@@ -27,6 +27,7 @@ IN_ORDER = (STORE, POLL, TEND, SUBMIT)
 
 LOST_MESSAGE_SECONDS = 60.0  # after this, the ledger takes a message for lost and sends another
 CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 5.0  # it answers within milliseconds, or something is wrong
+LASTING_SECONDS = 300  # what has not gone wrong for so long is over
 SILENT_SECONDS = 5  # a consumer that hears nothing for this long, where Redis answers every second, connects anew
 
 BROKER_ERRORS = (redis.RedisError, KombuError, OSError)
@@ -142,6 +143,17 @@ class Broker:
     def release(self, name: str) -> None:
         """The work is done."""
         self.redis.delete(self.prefix + "lease:" + name)
+
+    def lasts(self, name: str, *, now: float) -> float:
+        """Since when something has gone wrong, each time it does; forgotten once it has not for `LASTING_SECONDS`."""
+        key = self.prefix + "since:" + name
+        self.redis.set(key, now, nx=True)
+        self.redis.expire(key, LASTING_SECONDS)
+        return float(self.redis.get(key) or now)
+
+    def is_over(self, name: str) -> None:
+        """It went well."""
+        self.redis.delete(self.prefix + "since:" + name)
 
     def check(self) -> dict[str, str]:
         """Facts for `doctor`. Raises BadSetting with the way out when Redis cannot be reached or used."""

@@ -65,7 +65,7 @@ class Mender:
         )
 
     def _mend(self, store: Store, batch: Batch, rows: list[Row]) -> dict[tuple[str, int], str]:
-        """Flawed images of one job. Returns why some were not put back."""
+        """Flawed images of one prediction. Returns why some were not put back."""
         try:
             kept = self._kept(batch, rows[0])
         except _NotMended as reason:
@@ -126,9 +126,9 @@ def open_mender(settings: Settings, batch: Batch) -> Iterator[Mender]:
 
 
 def _by_job(ledger: Ledger, batch: Batch, flawed: set[tuple[str, int]]) -> Iterator[list[Row]]:
-    """The flawed images, those of one job together."""
+    """The flawed images, those of one prediction together: of a set that came short twice there may be two."""
     rows = (row for row in ledger.views.image_rows(batch.id) if (row["id"], row["index"]) in flawed)
-    for _, images in groupby(rows, key=itemgetter("id")):
+    for _, images in groupby(rows, key=itemgetter("id", "prediction_id")):
         yield list(images)
 
 

@@ -31,19 +31,20 @@ class Calls:
     def pages(self, since: float, *, has_place: Callable[[], bool]) -> Iterator[Page]:
         """The list's pages since a moment of our clock, the newest first, for as long as the allowance `has_place`.
 
-        Raises what the provider does (of a 429 the whole fleet hears), and Transient where a page leads back to one
-        that was there before: it would go on for ever.
+        Raises what the provider does (of a 429 the whole fleet hears), and Transient where a page shows again what
+        those before it showed: it would go on for ever. Positions never move, so a proper page shows none of it.
         """
-        cursor, before = None, set[str]()
+        cursor, seen = None, set[str]()
         while has_place():
             page = self._page(since, cursor)
+            ids = {one.id for one in page.predictions}
+            if cursor and 2 * len(ids - seen) < len(ids):
+                raise Transient("the provider's list shows the same predictions again on its next page")
+            seen |= ids
             yield page
-            cursor = page.next_cursor
-            if cursor is None:
+            if page.next_cursor is None or (page.next_cursor == cursor and not ids):
                 return
-            if cursor in before:
-                raise Transient("the provider's list leads from one page back to another before")
-            before.add(cursor)
+            cursor = page.next_cursor
 
     def _page(self, since: float, cursor: str | None) -> Page:
         try:

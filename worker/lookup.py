@@ -13,10 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from imagejobs.edges.dialects import Prediction
-from imagejobs.errors import Cause
+from imagejobs.errors import Cause, Refused
 from imagejobs.job import Job, canonical_json
 from worker.outcomes import Absent, Accepted, GiveUp, Outcome
 
+UNREAD_SECONDS, REFUSED_SECONDS = 3600.0, 86_400.0
 BEFORE_SECONDS, AFTER_SECONDS = 60.0, 180.0  # around an intent, where a prediction of unreadable input may be its own
 
 
@@ -37,6 +38,19 @@ def resolve(
     unreadable = [one for one in orphans if not one.input]
     decided = [(job, _decide(job, by_input, unreadable, now)) for job in reversed(jobs)]
     return decided[::-1]
+
+
+def no_list(job: Job, *, error: Exception, since: float, now: float) -> GiveUp | None:
+    """What becomes of one that was not found while the list could not be read to its end, each time `since`.
+
+    None: it waits on. After an hour the list would show no inputs of that time any more, could it be read. A refused
+    account is for its owner to mend, and may be refused falsely, for hours: for that a day is waited.
+    """
+    longest = REFUSED_SECONDS if isinstance(error, Refused) else UNREAD_SECONDS
+    if now < max(since, job.intent_at or 0.0) + longest:
+        return None
+    said = "the create's reply was lost, and ever since the provider's list could not be read"
+    return GiveUp(cause=Cause.UNKNOWN_OUTCOME, error=f"{said}: {error}")
 
 
 def _decide(

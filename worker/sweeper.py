@@ -46,7 +46,7 @@ class Sweeper:
         self._looks = Looks(services, calls=self._calls)
         self._strays = Strays(services, calls=self._calls)
         self._run_times = RunTimes()
-        self._broken_off = 0  # lists in a row
+        self._broken_off = self._failed = 0  # lists in a row: all that were not read on; those that the provider broke
         self._listless_until = 0.0  # monotonic: a provider without a list is not asked for it at every sweep
 
     def run(self) -> float:
@@ -59,7 +59,7 @@ class Sweeper:
         seen, pages = self._list(flights, reach)
         singles = self._stragglers(flights, seen, has_list=pages is not None)
         self._conclude(flights, seen, singles)
-        if pages is None or self._broken_off >= BROKEN_LISTS:
+        if pages is None or self._failed >= BROKEN_LISTS:
             return AGAIN_SECONDS
         return self._next(flights, seen, calls=pages + len(singles))
 
@@ -109,7 +109,7 @@ class Sweeper:
         wanted = {flight.prediction_id for flight in flights}
         seen: dict[str, Prediction] = {}
         others: list[Prediction] = []
-        pages, is_broken_off = 0, True
+        pages, is_broken_off, has_failed = 0, True, False
         since = min([flight.intent_at for flight in flights] + ([] if reach is None else [reach]))
         try:
             for page in self._calls.pages(since - SKEW_SECONDS, has_place=self._calls.may_call):
@@ -126,8 +126,9 @@ class Sweeper:
             return {}, None
         except (Transient, Throttled, Refused, Permanent) as error:
             log.warning("list_failed", error=str(error))
-            is_broken_off = True
+            is_broken_off = has_failed = True
         self._broken_off = self._broken_off + 1 if is_broken_off else 0
+        self._failed = self._failed + 1 if has_failed else 0
         self._strays.take_in(others)
         return seen, pages
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import structlog
 
@@ -18,11 +19,10 @@ from imagejobs.queues import BROKER_ERRORS
 from worker import memory
 from worker.abreast import Decided
 from worker.calls import Calls
-from worker.lookup import BEFORE_SECONDS, resolve
+from worker.lookup import BEFORE_SECONDS, no_list, resolve
 from worker.outcomes import Absent, Accepted, GiveUp, Outcome
 from worker.planning import NOTHING
 from worker.services import Services
-from worker.strays import MEMORY_SECONDS
 
 BUSY_SECONDS, CALM_SECONDS = 0.5, 2.0
 LOOK_UP, LOOK_UP_SECONDS = "look-up", 5.0  # for a page of the list; a process that dies holds the others up so long
@@ -106,32 +106,46 @@ class Tender:
             services.broker.release(LOOK_UP)
 
     def _look_up(self, unknown: Sequence[Job]) -> int:
+        decided: list[Decided] = []
         try:
-            decided = self._resolved(unknown)
+            for by_now in self._resolved(unknown):
+                decided = by_now
+            self._services.broker.is_over(LOOK_UP)
         except NotListed:
-            decided = [(job, self._without_list()) for job in unknown]
+            decided = self._but_for_found(unknown, decided, otherwise=lambda _: self._without_list())
         except (Transient, Throttled, Refused, Permanent) as error:
             log.warning("look_up_put_off", unknown=len(unknown), error=str(error))
-            decided = [(job, outcome) for job in unknown if (outcome := self._unreadable(job, str(error)))]
+            now = self._services.clock.now()
+            unread = partial(no_list, error=error, since=self._services.broker.lasts(LOOK_UP, now=now), now=now)
+            decided = self._but_for_found(unknown, decided, otherwise=unread)
         self._services.write(decided)
         for job, outcome in decided:
             log.info("looked_up", batch=job.batch, job_id=job.row_id, outcome=type(outcome).__name__)
         return len(decided)
 
-    def _resolved(self, unknown: Sequence[Job]) -> list[Decided]:
-        """Read the list until each of them is found. Absence is proven by the whole of it, and by nothing less."""
+    def _but_for_found(
+        self, unknown: Sequence[Job], decided: Sequence[Decided], *, otherwise: Callable[[Job], Outcome | None]
+    ) -> list[Decided]:
+        """What the pages that could be read show to be there, is: only absence takes all of them."""
+        found = [(job, outcome) for job, outcome in decided if isinstance(outcome, Accepted)]
+        left = {job.id: job for job in unknown}
+        for job, _ in found:
+            del left[job.id]
+        return [*found, *((job, outcome) for job in left.values() if (outcome := otherwise(job)))]
+
+    def _resolved(self, unknown: Sequence[Job]) -> Iterator[list[Decided]]:
+        """What the list shows by now, a page at a time, until each of them is found or it ends."""
         services = self._services
-        listed: list[Prediction] = []
+        listed: dict[str, Prediction] = {}
         known: set[str] = set()
-        decided: list[Decided] = []
         since = min(job.intent_at or 0.0 for job in unknown) - BEFORE_SECONDS
         for page in self._calls.pages(since, has_place=self._has_place):
-            listed += page.predictions
+            listed |= {one.id: one for one in page.predictions}
             known |= services.ledger.views.known([one.id for one in page.predictions])
-            decided = resolve(unknown, listed, known, now=services.clock.now())
+            decided = resolve(unknown, listed.values(), known, now=services.clock.now())
+            yield decided
             if all(isinstance(outcome, Accepted) for _, outcome in decided):
-                break
-        return decided
+                return
 
     def _has_place(self) -> bool:
         """Raises Throttled rather than end the list early."""
@@ -142,13 +156,6 @@ class Tender:
         services.clock.sleep(grant.after_seconds)
         services.broker.lease(LOOK_UP, seconds=LOOK_UP_SECONDS, renew=True)
         return True
-
-    def _unreadable(self, job: Job, error: str) -> Outcome | None:
-        """By then the list would no longer show the inputs of that time, could it be read: only a person can tell."""
-        if self._services.clock.now() < (job.intent_at or 0.0) + MEMORY_SECONDS:
-            return None
-        said = "the create's reply was lost, and the provider's list could not be read for an hour"
-        return GiveUp(cause=Cause.UNKNOWN_OUTCOME, error=f"{said}: {error}")
 
     def _without_list(self) -> Outcome:
         error = "the create's reply was lost, and this provider has no list to look it up in"

@@ -29,7 +29,7 @@ from botocore.session import Session, get_session
 
 from imagejobs.edges.fields import words
 from imagejobs.edges.folder import FolderStore
-from imagejobs.edges.puts import Puts
+from imagejobs.edges.puts import UNFIT_CREDENTIALS, Puts
 from imagejobs.edges.store import Stat, Store, checked_key, probe
 from imagejobs.edges.wire import NoReply
 from imagejobs.errors import BadSetting, Cause, Permanent, Refused, Transient
@@ -58,7 +58,6 @@ _OPTIONS = Config(
 
 _PASSING = (
     aws.ConnectionError,
-    aws.HTTPClientError,
     aws.IncompleteReadError,
     aws.ChecksumError,
     aws.FlexibleChecksumError,
@@ -168,6 +167,10 @@ class BucketStore:
             yield
         except aws.ClientError as error:
             self._judge(error.response, key)
+        except aws.HTTPClientError as error:
+            if isinstance(error.kwargs.get("error"), ValueError):  # its text has the header that does not fit
+                raise Refused(f"bucket {self._bucket}: {UNFIT_CREDENTIALS}", cause=Cause.STORAGE) from None
+            raise Transient(f"bucket {self._bucket}: {words(str(error))}", cause=Cause.STORAGE) from None
         except (*_PASSING, NoReply) as error:
             raise Transient(f"bucket {self._bucket}: {words(str(error))}", cause=Cause.STORAGE) from None
         except aws.BotoCoreError as error:

@@ -36,9 +36,9 @@ class ClockOffset:
         """To be added to a moment of ours: 0 or less."""
         return min(self._lately, self._before)
 
-    def hear(self, date: str | None) -> None:
-        """A reply's Date, if it has any that can be read."""
-        if (theirs := read_http_date(date)) is None:
+    def hear(self, date: str | None, *, took_seconds: float) -> None:
+        """A reply's Date, if it has any that can be read; one that was long in coming is of another moment."""
+        if took_seconds > TOLERANCE_SECONDS or (theirs := read_http_date(date)) is None:
             return
         offset = theirs - self._clock.now()
         if abs(offset) < MOST_SECONDS:

@@ -215,6 +215,7 @@ class Provider:
     ) -> wire.Reply:
         """One request, one reply. Raises NotSent, and NoReply once anything may have been sent."""
         token = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        asked_at = self._clock.monotonic()
         reply = wire.ask(
             self._connections,
             method,
@@ -225,7 +226,7 @@ class Provider:
             query=query,
             body=body,
         )
-        self._offset.hear(reply.headers.get("Date"))
+        self._offset.hear(reply.headers.get("Date"), took_seconds=self._clock.monotonic() - asked_at)
         self._hear((method, path) == ("POST", "/predictions"), overheard(reply.status, reply.headers, reply.body))
         return reply
 

@@ -31,7 +31,7 @@ from urllib3 import HTTPHeaderDict, HTTPResponse
 
 from imagejobs.edges.connections import Connection, Connections, SecureConnection
 from imagejobs.edges.wire import NoReply, Reply, send
-from imagejobs.errors import NotSent
+from imagejobs.errors import Cause, NotSent, Refused
 
 _SCOPE = re.compile(r"AWS4-HMAC-SHA256 Credential=[^,]+/\d{8}/(?P<region>[\w-]+)/s3/aws4_request,")
 _SESSION_TOKEN = "x-amz-s3session-token"  # noqa: S105 - a header's name: directory buckets are signed otherwise
@@ -41,6 +41,8 @@ PIECE_BYTES = 256 * 1024
 
 MOST_SAID_BYTES = 2**20
 """Of a reply to a put: some words of XML."""
+
+UNFIT_CREDENTIALS = "the credentials have a line break or a letter that fits into no header: write them anew"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,7 +189,7 @@ class Puts:
         except (NotSent, NoReply, OSError) as error:  # OSError: the file of authorities has gone meanwhile
             raise NoReply(f"{origin}: {error}") from None
         except ValueError:  # its text has the header, and so the credentials that boto3 found elsewhere
-            raise NoReply(f"{origin}: the credentials do not fit into a header") from None
+            raise Refused(f"{origin}: {UNFIT_CREDENTIALS}", cause=Cause.STORAGE) from None
 
     def _call_boto3(
         self, bucket: str, key: str, data: bytes, headers: Mapping[str, str], reply: Reply | None

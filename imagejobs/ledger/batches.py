@@ -126,10 +126,11 @@ class Batches:
             return connection.execute(update(batches).where(*free).values(**values)).rowcount == 1
 
     def resume(self, batch_id: int) -> bool:
-        """Send again. False when it was not paused."""
+        """Send again, and close it at once where only that is left. False when it was not paused."""
         paused = batches.c.id == batch_id, batches.c.paused.is_not(None)
+        values = {**NOT_PAUSED, **NO_STREAK, "closing_until": 0.0}
         with self._database.write() as connection:
-            return connection.execute(update(batches).where(*paused).values(**NOT_PAUSED, **NO_STREAK)).rowcount == 1
+            return connection.execute(update(batches).where(*paused).values(**values)).rowcount == 1
 
     def start_closing(self, batch_id: int, *, now: float, lease_until: float) -> bool:
         """Take the closing of a batch in hand; one closer at a time, and only when every job is final."""

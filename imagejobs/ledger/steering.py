@@ -30,7 +30,7 @@ from sqlalchemy import (
 from imagejobs.errors import Cause
 from imagejobs.job import FailureGroup, Selection
 from imagejobs.ledger.bulk import among
-from imagejobs.ledger.counters import REOPENED
+from imagejobs.ledger.counters import NOT_PAUSED, REOPENED
 from imagejobs.ledger.engine import Database
 from imagejobs.ledger.rows import parts
 from imagejobs.ledger.tables import AT_ONCE, END_IT, IN_FLIGHT, NOT_AGAIN, attempts, batches, jobs
@@ -130,6 +130,9 @@ class Steering:
     def _reopen(self, batch_id: int, *, now: float) -> None:
         with self._database.write() as connection:
             _count(connection, batch_id, {}, **REOPENED, last_moved_at=now)
+            # The marker was taken away, so the store works again; that its files could not be written is past.
+            storage = batches.c.id == batch_id, batches.c.paused_kind == "storage"
+            connection.execute(update(batches).where(*storage).values(**NOT_PAUSED))
 
     def _ids(self, chosen: Select[Any] | CompoundSelect[Any]) -> array[int]:
         """Eight bytes each, and no more than a page of them on the way: there may be a million."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import json
+from pathlib import Path
 
 import pytest
 
@@ -125,6 +127,22 @@ def test_credentials_that_fit_into_no_header_are_a_bad_setting(name: str, value:
         opened("s3://photos", {**KEYS, name: value})
 
     assert "hunter2" not in str(caught.value)
+
+
+def test_other_credentials_that_fit_into_no_header_are_refused(
+    store_host: ScriptedHost, opened: Open, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """For the owner to mend, and not told to anybody: the library's own words have them."""
+    told = {"Version": 1, "AccessKeyId": "hunter2\n", "SecretAccessKey": "hunter3"}
+    (tmp_path / "told").write_text(json.dumps(told))
+    (tmp_path / "config").write_text(f"[default]\ncredential_process = cat {tmp_path / 'told'}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    store = opened("s3://photos", {"AWS_ENDPOINT_URL_S3": f"{store_host.url}/by-a-process"})
+    for act in (lambda: put(store), lambda: store.get(KEY), lambda: store.delete(KEY)):
+        with pytest.raises(Refused, match="write them anew") as caught:
+            act()
+
+        assert "hunter" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

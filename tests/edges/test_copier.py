@@ -118,6 +118,15 @@ def test_an_image_that_cannot_be_used_keeps_none_of_the_others_back(copier, sand
     assert [1, 2, 3] == [image.index for image in outcome.images]
 
 
+def test_an_image_that_cannot_be_had_now_keeps_none_of_the_others_back(copier, sandbox, tmp_path):
+    """It may take them an hour; only a store that fails ends a round of copying."""
+    job = storing(sandbox, outputs=4)
+    sandbox.faults([{"on": "file", "kind": "status", "status": 403, "count": 1}])
+
+    assert_comes_again(copier.copy(job))
+    assert 3 == len(list((tmp_path / "store" / "night" / "images").iterdir()))
+
+
 def test_a_copied_image_is_freed_without_the_collector(copier, sandbox):
     """A worker has cycles looked for rarely; an image that was part of one would stay for thousands of others."""
     job = storing(sandbox)

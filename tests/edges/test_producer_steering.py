@@ -198,3 +198,23 @@ def test_a_batch_is_found_by_the_beginning_of_its_key(bench: Bench) -> None:
         find_batch(bench.ledger, "mor")
     with pytest.raises(Complaint, match="no batch xyz; there are: morning-2, morning-1, night"):
         find_batch(bench.ledger, "xyz")
+
+
+def test_a_retry_ends_the_pause_that_a_store_has_caused(bench: Bench) -> None:
+    """Its marker was taken away, so the store works: the jobs need not wait for a probe to show it."""
+    bench.ledger.batches.pause(bench.batch.id, kind="storage", reason="no room", now=bench.ledger.database.now())
+    control.retry(bench.ledger, bench.settings, control.plan_retry(bench.ledger, bench.batch))
+
+    assert bench.batch.paused is None
+
+
+def test_resume_has_a_batch_closed_at_once(bench: Bench) -> None:
+    """However long its closing was put off."""
+    batches, now = bench.ledger.batches, bench.ledger.database.now()
+    bench.ledger.jobs.apply([moves.gave_up(bench.job("r3"), cause=Cause.INPUT, error="no", at=now)], now=now)
+    batches.put_off_closing(bench.batch.id, until=now + 600.0)
+    batches.pause(bench.batch.id, kind="storage", reason="no room", now=now)
+    put_off = batches.start_closing(bench.batch.id, now=now, lease_until=now + 60.0)
+    control.resume(bench.ledger, bench.settings, bench.batch)
+
+    assert (False, True) == (put_off, batches.start_closing(bench.batch.id, now=now, lease_until=now + 60.0))

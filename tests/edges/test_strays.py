@@ -6,14 +6,20 @@ from dataclasses import replace
 
 import pytest
 
-from imagejobs.errors import Cause
+from imagejobs.errors import Cause, Transient
+from imagejobs.job import Job
 from imagejobs.states import State
 from tests.edges.desk import Desk
 from worker.calls import Calls
+from worker.lookup import UNREAD_SECONDS
 from worker.outcomes import Accepted, Unknown, Wait
-from worker.strays import MEMORY_SECONDS
 from worker.sweeper import Sweeper
 from worker.tender import LOOK_UP, Tender
+
+
+def another(desk: Desk) -> None:
+    """A prediction that is nobody's here."""
+    desk.services.provider.create(version=desk.job().version, input={"prompt": "another's"}, cancel_after_seconds=600)
 
 
 def test_a_create_answered_too_late_is_adopted_while_its_job_waits(desk: Desk):
@@ -49,18 +55,51 @@ def test_a_cancel_that_did_not_get_through_is_asked_for_again(desk: Desk):
     assert ("starting", "canceled", 1) == (before, desk.services.provider.get(late.id).status, desk.orphans())
 
 
-def test_what_a_list_never_tells_is_given_up_after_an_hour(desk: Desk):
-    """By then it would show no inputs any more. Until then the job waits, and nothing is sent again."""
-    for number, ago in ((1, MEMORY_SECONDS + 1.0), (2, MEMORY_SECONDS - 60.0)):
-        desk.services.write([(desk.claim(number, ago_seconds=ago), Unknown(error="no reply"))])
-        desk.services.write([(desk.job(number), Wait(after_seconds=-1.0))])
-    desk.sandbox.faults([{"on": "list", "kind": "status", "status": 502}])
-    Tender(desk.services).look_up()
-    given_up, waiting = desk.services.ledger.views.job_rows(1)
+def unheard(desk: Desk, number: int, *, ago_seconds: float) -> Job:
+    """A create whose reply was lost so long ago; it is due to be looked up."""
+    job = desk.claim(number, ago_seconds=ago_seconds)
+    desk.services.write([(job, Unknown(error="no reply"))])
+    desk.services.write([(desk.job(number), Wait(after_seconds=-1.0))])
+    return job
 
-    assert (State.FAILED, Cause.UNKNOWN_OUTCOME) == (given_up["state"], given_up["cause"])
-    assert "could not be read for an hour" in given_up["error"]
-    assert State.SUBMITTING == waiting["state"]
+
+@pytest.mark.parametrize(("failing_for", "state"), [(UNREAD_SECONDS, State.FAILED), (60.0, State.SUBMITTING)])
+def test_what_a_list_never_tells_is_given_up_after_an_hour_of_that(desk: Desk, failing_for: float, state: State):
+    """By then it would show no inputs any more. One failure after a long sleep gives up nothing."""
+    unheard(desk, 1, ago_seconds=UNREAD_SECONDS + 1.0)
+    unheard(desk, 2, ago_seconds=60.0)
+    desk.sandbox.faults([{"on": "list", "kind": "status", "status": 502}])
+    desk.services.broker.lasts(LOOK_UP, now=desk.services.clock.now() - failing_for - 1.0)
+    Tender(desk.services).look_up()
+    old, young = desk.services.ledger.views.job_rows(1)
+
+    assert [state, State.SUBMITTING] == [old["state"], young["state"]]
+    assert (old["cause"] == Cause.UNKNOWN_OUTCOME) is (state is State.FAILED)
+
+
+def test_a_list_that_was_read_since_fails_anew(desk: Desk):
+    """The hour begins with the first of the failures that follow."""
+    unheard(desk, 1, ago_seconds=UNREAD_SECONDS + 1.0)
+    desk.services.broker.lasts(LOOK_UP, now=desk.services.clock.now() - UNREAD_SECONDS - 1.0)
+    desk.create(desk.job(1))
+    Tender(desk.services).look_up()
+    before = desk.services.clock.now()
+
+    assert State.RUNNING == desk.job(1).state
+    assert before <= desk.services.broker.lasts(LOOK_UP, now=before)
+
+
+def test_what_the_readable_pages_show_is_adopted(desk: Desk):
+    """Only absence takes the whole list: whoever stands on a page that was read is there."""
+    for number in (1, 2):
+        unheard(desk, number, ago_seconds=120.0)
+    made = desk.create(desk.job(1))
+    desk.sandbox.faults([{"on": "list", "kind": "list_circle"}])
+    Tender(desk.services).look_up()
+    found = [desk.job(number) for number in (1, 2)]
+
+    assert [State.RUNNING, State.SUBMITTING] == sorted(job.state for job in found)
+    assert {made.id, None} == {job.prediction_id for job in found}
 
 
 def test_a_429_to_a_cancel_is_heard(desk: Desk):
@@ -76,18 +115,30 @@ def test_a_429_to_a_cancel_is_heard(desk: Desk):
 @pytest.mark.parametrize("who", ["sweep", "look-up"])
 def test_a_list_that_goes_round_is_left(desk: Desk, who: str):
     """A proxy that drops the query shows its first page for ever; what it does not show is not taken for absent."""
-    lost = desk.claim(1, ago_seconds=120.0)
-    desk.services.write([(lost, Unknown(error="no reply"))])
-    desk.services.write([(desk.job(1), Wait(after_seconds=-1.0))])
+    unheard(desk, 1, ago_seconds=120.0)
+    another(desk)
     desk.sandbox.faults([{"on": "list", "kind": "list_circle"}])
     if who == "sweep":
-        desk.services.write([(desk.lose(2), Wait(after_seconds=0.0))])
+        desk.lose(2)
         Sweeper(desk.services).run()
     else:
         Tender(desk.services).look_up()
 
     assert State.SUBMITTING == desk.job(1).state
     assert 1 < desk.sandbox.stats()["lists"] < 4
+
+
+def test_a_list_that_goes_round_is_left_also_while_it_grows(desk: Desk):
+    """Each new prediction moves the first page's end, and so its cursor."""
+    for _ in range(3):
+        another(desk)
+    desk.sandbox.faults([{"on": "list", "kind": "list_circle"}])
+    since = desk.services.clock.now() - 60.0
+    with pytest.raises(Transient):
+        for _ in Calls(desk.services).pages(since, has_place=lambda: True):
+            another(desk)
+
+    assert desk.sandbox.stats()["lists"] < 4
 
 
 def test_the_sweep_looks_for_orphans_though_nothing_runs(desk: Desk):

@@ -10,7 +10,7 @@ from typing import Any
 import redis
 
 from imagejobs.limiter import UNSAID_SECONDS, Grant
-from imagejobs.queues import IN_ORDER, STORE, SUBMIT
+from imagejobs.queues import IN_ORDER, LASTING_SECONDS, STORE, SUBMIT
 from tests.simulation.weather import Weather
 from tests.simulation.world import World
 
@@ -36,6 +36,7 @@ class SimulatedBroker:
         self.queues: dict[str, list[Message]] = {name: [] for name in IN_ORDER}
         self.has_memory = False
         self._leases: dict[str, float] = {}
+        self._since: dict[str, tuple[float, float]] = {}
 
     def send(self, task: str, groups: Sequence[Sequence[int]]) -> None:
         """Pipelined; what was sent before Redis went away stays sent."""
@@ -78,6 +79,19 @@ class SimulatedBroker:
         self.call("release")
         self._leases.pop(name, None)
 
+    def lasts(self, name: str, *, now: float) -> float:
+        """Since when, if it was said lately."""
+        self.call("lasts")
+        since, said_at = self._since.get(name, (now, self._world.now))
+        since = since if said_at + LASTING_SECONDS > self._world.now else now
+        self._since[name] = since, self._world.now
+        return since
+
+    def is_over(self, name: str) -> None:
+        """Well."""
+        self.call("is_over")
+        self._since.pop(name, None)
+
     def call(self, label: str) -> None:
         """Every use of Redis begins here."""
         self._world.pause(label)
@@ -113,6 +127,7 @@ class SimulatedBroker:
             queue.clear()
         self.has_memory = False
         self._leases.clear()
+        self._since.clear()
 
 
 class SimulatedLimiter:

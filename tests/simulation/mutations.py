@@ -58,7 +58,7 @@ MUTATIONS = {
         file="worker/stages/store.py",
         rule=(
             "            if error.cause is Cause.DOWNLOAD and self._is_over(job):\n"
-            "                return self._undelivered(job, str(error))\n"
+            "                return self._undelivered(job, str(error), come)\n"
         ),
         instead="            if error.cause is Cause.DOWNLOAD:\n                return self._expired(str(error))\n",
         symptom="can still be fetched",

@@ -38,7 +38,7 @@ def heard(clock: HandClock, *behind: float) -> ClockOffset:
     """Replies of a provider whose clock was so far behind, in turn."""
     offset = ClockOffset(clock)
     for seconds in behind:
-        offset.hear(formatdate(clock.at - seconds, usegmt=True))
+        offset.hear(formatdate(clock.at - seconds, usegmt=True), took_seconds=0.1)
     return offset
 
 
@@ -55,9 +55,17 @@ def test_the_least_of_what_was_heard_counts(clock: HandClock, behind: tuple[floa
 def test_what_is_no_date_says_nothing(clock: HandClock, date: str | None) -> None:
     """Nor does one that is a day off."""
     offset = heard(clock, 40.0, MOST_SECONDS)
-    offset.hear(date)
+    offset.hear(date, took_seconds=0.1)
 
     assert -40.0 == offset.seconds
+
+
+def test_a_reply_that_was_long_in_coming_says_nothing(clock: HandClock) -> None:
+    """Whoever slept over it has a Date of before."""
+    offset = heard(clock)
+    offset.hear(formatdate(clock.at - 7200.0, usegmt=True), took_seconds=7200.0)
+
+    assert 0.0 == offset.seconds
 
 
 def test_it_is_remembered_for_an_hour(clock: HandClock) -> None:
@@ -65,7 +73,7 @@ def test_it_is_remembered_for_an_hour(clock: HandClock) -> None:
     offset, found = heard(clock, 300.0), []
     for _ in range(3):
         clock.at += REMEMBERED_SECONDS + 1
-        offset.hear(formatdate(clock.at, usegmt=True))
+        offset.hear(formatdate(clock.at, usegmt=True), took_seconds=0.1)
         found.append(offset.seconds)
 
     assert [-300.0, 0.0, 0.0] == found

@@ -20,6 +20,7 @@ from worker.outcomes import GiveUp, Held, Outcome, Retry, Stored, Wait
 from worker.stages.guard import guarded
 from worker.stages.record import Record
 
+OTHERS_SECONDS = 20.0  # a host that lets one output wait for so long may let each: the others come with the next try
 OVERTIME_SECONDS = 3600.0  # so long past its hour, an output that is said to be kept and cannot be had is given up
 
 
@@ -69,21 +70,26 @@ class Copier:
             return self._again(job, str(error), error.after_seconds)
 
     def _fetch(self, job: Job, come: dict[int, Image]) -> Outcome:
-        """Copy all outputs; `come` has those that did. Raises Transient, and Gone once the others were tried."""
-        missing: Gone | Permanent | None = None
+        """Copy all outputs; `come` has those that did. Raises Transient and Gone, once the others were tried."""
+        missing: list[Gone | Permanent | Transient] = []
+        began = self.clock.monotonic()
         try:
             for index, address in zip(indexes_of(job.output), job.output, strict=True):
                 try:
                     come[index] = self._copy_one(job, index, address)
                 except (Gone, Permanent) as error:
-                    missing = missing or error
+                    missing.append(error)
+                except Transient as error:
+                    if error.cause is not Cause.DOWNLOAD or self.clock.monotonic() > began + OTHERS_SECONDS:
+                        raise
+                    missing.insert(0, error)  # it comes again, and the others with it
         except Refused as error:
             return Held(cause=error.cause, reason=str(error))
-        if isinstance(missing, Gone):
-            raise missing
-        if missing is not None:
-            return GiveUp(cause=missing.cause, error=str(missing))
-        return complete(job, list(come.values()))
+        if not missing:
+            return complete(job, list(come.values()))
+        if isinstance(first := missing[0], Permanent):
+            return GiveUp(cause=first.cause, error=str(first))
+        raise first
 
     def _copy_one(self, job: Job, index: int, address: str) -> Image:
         data = self.downloader.fetch(address, max_bytes=self.max_bytes)
