@@ -55,7 +55,7 @@ class Mender:
         """
         reasons: dict[tuple[str, int], str] = {}
         flawed = {(flaw.id, flaw.index) for flaw in found.flaws}
-        for not_mended in abreast(partial(self._mend, store, batch), _by_job(ledger, batch, flawed)):
+        for not_mended in abreast(partial(self._mend, store, batch), of_one_prediction(ledger, batch, flawed)):
             reasons.update(not_mended)
         return Verification(
             checked=found.checked,
@@ -125,7 +125,7 @@ def open_mender(settings: Settings, batch: Batch) -> Iterator[Mender]:
         yield Mender(provider=provider, downloader=downloader, clock=clock, max_bytes=settings.max_image_bytes)
 
 
-def _by_job(ledger: Ledger, batch: Batch, flawed: set[tuple[str, int]]) -> Iterator[list[Row]]:
+def of_one_prediction(ledger: Ledger, batch: Batch, flawed: set[tuple[str, int]]) -> Iterator[list[Row]]:
     """The flawed images, those of one prediction together: of a set that came short twice there may be two."""
     rows = (row for row in ledger.views.image_rows(batch.id) if (row["id"], row["index"]) in flawed)
     for _, images in groupby(rows, key=itemgetter("id", "prediction_id")):

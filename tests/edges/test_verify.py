@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from imagejobs.edges.bucket import open_store
+from imagejobs.job import Selection
 from imagejobs.layout import image_key
+from producer.mend import of_one_prediction
 from producer.verify import Flaw, Verification, verify, write_rows
 from tests.night import Night, a_png, a_spec
 from tests.servers.s3 import Bucket, S3Server
@@ -156,3 +158,15 @@ def half_of(png: bytes) -> bytes:
     chunk = png[start : start + 4 + length // 2]
     rest = png[start + 4 + length + 4 :]
     return png[: start - 4] + struct.pack(">I", length // 2) + chunk + struct.pack(">I", zlib.crc32(chunk)) + rest
+
+
+def test_flaws_are_mended_from_the_prediction_that_made_each(tmp_path: Path):
+    """A set that came short twice has images of both, and each of the two has a record of its own at the provider."""
+    night = Night(tmp_path, [a_spec("r1", outputs=3)])
+    night.fail("r1", indexes=(0, 1))
+    night.ledger.steering.retry(night.batch.id, Selection(), max_tries=4, now=night.now)
+    night.begin()
+    night.fail("r1", indexes=(0,))
+    together = list(of_one_prediction(night.ledger, night.batch, {("r1", 0), ("r1", 1)}))
+
+    assert [["p-r1-2"], ["p-r1-1"]] == [[row["prediction_id"] for row in rows] for rows in together]
