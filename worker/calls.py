@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TypeVar
 
 import structlog
 
@@ -12,6 +14,8 @@ from imagejobs.queues import BROKER_ERRORS
 from worker.services import Services
 
 AHEAD_SECONDS = 2.0  # a place farther off than this is left to the next sweep
+
+Returned = TypeVar("Returned")
 
 log = structlog.get_logger("imagejobs.calls")
 
@@ -36,7 +40,7 @@ class Calls:
         """
         cursor, seen = None, set[str]()
         while has_place():
-            page = self._page(since, cursor)
+            page = self._heard(partial(self._services.provider.list, created_after=since, cursor=cursor))
             ids = {one.id for one in page.predictions}
             if cursor and 2 * len(ids - seen) < len(ids):
                 raise Transient("the provider's list shows the same predictions again on its next page")
@@ -46,9 +50,10 @@ class Calls:
                 return
             cursor = page.next_cursor
 
-    def _page(self, since: float, cursor: str | None) -> Page:
+    def _heard(self, call: Callable[[], Returned]) -> Returned:
+        """What the call returns. Of a 429 the whole fleet hears before it is raised."""
         try:
-            return self._services.provider.list(created_after=since, cursor=cursor)
+            return call()
         except Throttled as error:
             self.throttled(error)
             raise
@@ -62,10 +67,7 @@ class Calls:
         try:
             if not self.may_call():
                 return
-            self._services.provider.cancel(prediction_id)
+            self._heard(partial(self._services.provider.cancel, prediction_id))
             log.info("cancel_asked", prediction_id=prediction_id)
-        except Throttled as error:
-            self.throttled(error)
-            log.warning("cancel_failed", prediction_id=prediction_id, error=str(error))
-        except (Transient, Refused, Permanent, *BROKER_ERRORS) as error:
+        except (Transient, Throttled, Refused, Permanent, *BROKER_ERRORS) as error:
             log.warning("cancel_failed", prediction_id=prediction_id, error=str(error))

@@ -40,7 +40,7 @@ def resolve(
     return decided[::-1]
 
 
-def no_list(job: Job, *, error: Exception, since: float, now: float) -> GiveUp | None:
+def unread(job: Job, *, error: Exception, since: float, now: float) -> GiveUp | None:
     """What becomes of one that was not found while the list could not be read to its end, each time `since`.
 
     None: it waits on. After an hour the list would show no inputs of that time any more, could it be read. A refused

@@ -19,7 +19,7 @@ from imagejobs.queues import BROKER_ERRORS
 from worker import memory
 from worker.abreast import Decided
 from worker.calls import Calls
-from worker.lookup import BEFORE_SECONDS, no_list, resolve
+from worker.lookup import BEFORE_SECONDS, resolve, unread
 from worker.outcomes import Absent, Accepted, GiveUp, Outcome
 from worker.planning import NOTHING
 from worker.services import Services
@@ -112,26 +112,16 @@ class Tender:
                 decided = by_now
             self._services.broker.is_over(LOOK_UP)
         except NotListed:
-            decided = self._but_for_found(unknown, decided, otherwise=lambda _: self._without_list())
+            decided = _but_for_found(unknown, decided, otherwise=lambda _: self._without_list())
         except (Transient, Throttled, Refused, Permanent) as error:
             log.warning("look_up_put_off", unknown=len(unknown), error=str(error))
             now = self._services.clock.now()
-            unread = partial(no_list, error=error, since=self._services.broker.lasts(LOOK_UP, now=now), now=now)
-            decided = self._but_for_found(unknown, decided, otherwise=unread)
+            since = self._services.broker.lasts(LOOK_UP, now=now)
+            decided = _but_for_found(unknown, decided, otherwise=partial(unread, error=error, since=since, now=now))
         self._services.write(decided)
         for job, outcome in decided:
             log.info("looked_up", batch=job.batch, job_id=job.row_id, outcome=type(outcome).__name__)
         return len(decided)
-
-    def _but_for_found(
-        self, unknown: Sequence[Job], decided: Sequence[Decided], *, otherwise: Callable[[Job], Outcome | None]
-    ) -> list[Decided]:
-        """What the pages that could be read show to be there, is: only absence takes all of them."""
-        found = [(job, outcome) for job, outcome in decided if isinstance(outcome, Accepted)]
-        left = {job.id: job for job in unknown}
-        for job, _ in found:
-            del left[job.id]
-        return [*found, *((job, outcome) for job in left.values() if (outcome := otherwise(job)))]
 
     def _resolved(self, unknown: Sequence[Job]) -> Iterator[list[Decided]]:
         """What the list shows by now, a page at a time, until each of them is found or it ends."""
@@ -185,3 +175,12 @@ class Tender:
         if closed:
             memory.give_back()
         return closed
+
+
+def _but_for_found(
+    unknown: Sequence[Job], decided: Sequence[Decided], *, otherwise: Callable[[Job], Outcome | None]
+) -> list[Decided]:
+    """What the pages that could be read show to be there, is: only absence takes all of them."""
+    found = {job.id: (job, outcome) for job, outcome in decided if isinstance(outcome, Accepted)}
+    others = ((job, otherwise(job)) for job in unknown if job.id not in found)
+    return [*found.values(), *((job, outcome) for job, outcome in others if outcome is not None)]

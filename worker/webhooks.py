@@ -85,8 +85,13 @@ def serve(settings: Settings, *, host: str, port: int) -> None:
         receiver = Receiver(Listener(services), key=key_of(settings, services.provider), clock=services.clock)
         app = web.Application(client_max_size=MAX_BODY_BYTES)
         app.add_routes([web.post("/{path:.*}", receiver.take), web.get("/{path:.*}", receiver.health)])
-        listening = lambda *_: log.info("webhooks_heard", host=host, port=port)  # noqa: E731 - printed by run_app
-        web.run_app(app, host=host, port=port, access_log=None, print=listening)
+        web.run_app(
+            app,
+            host=host,
+            port=port,
+            access_log=None,
+            print=lambda *_: log.info("webhooks_heard", host=host, port=port),
+        )
     except OSError as error:
         raise BadSetting(f"webhooks cannot be received on {host}:{port}: {error.strerror}") from None
     finally:

@@ -58,6 +58,7 @@ _OPTIONS = Config(
 
 _PASSING = (
     aws.ConnectionError,
+    aws.HTTPClientError,
     aws.IncompleteReadError,
     aws.ChecksumError,
     aws.FlexibleChecksumError,
@@ -167,11 +168,9 @@ class BucketStore:
             yield
         except aws.ClientError as error:
             self._judge(error.response, key)
-        except aws.HTTPClientError as error:
-            if isinstance(error.kwargs.get("error"), ValueError):  # its text has the header that does not fit
-                raise Refused(f"bucket {self._bucket}: {UNFIT_CREDENTIALS}", cause=Cause.STORAGE) from None
-            raise Transient(f"bucket {self._bucket}: {words(str(error))}", cause=Cause.STORAGE) from None
         except (*_PASSING, NoReply) as error:
+            if isinstance(getattr(error, "kwargs", {}).get("error"), ValueError):  # its text has the unfit header
+                raise Refused(f"bucket {self._bucket}: {UNFIT_CREDENTIALS}", cause=Cause.STORAGE) from None
             raise Transient(f"bucket {self._bucket}: {words(str(error))}", cause=Cause.STORAGE) from None
         except aws.BotoCoreError as error:
             way_out = ": set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" * isinstance(error, aws.NoCredentialsError)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from imagejobs.states import State
+from producer.allowance import change
 from tests.edges.desk import Desk
 from tests.servers.waiting import eventually
 from worker.outcomes import Accepted, Wait
@@ -97,6 +98,16 @@ def test_while_no_list_can_be_read_the_next_looks_are_near(desk: Desk):
 
     assert AGAIN_SECONDS == seconds
     assert desk.sandbox.stats()["gets"] > 0
+
+
+def test_a_list_that_our_own_allowance_forbids_is_not_hurried(desk: Desk):
+    """Of sixty calls a minute a quarter is for sweeps: one of a single call rests four seconds."""
+    change(desk.services.broker, desk.services.settings, {"calls": 60.0})
+    desk.accept(accepted_ago=60.0)
+    desk.services.calls.throttled(600.0)
+    sweeper = Sweeper(desk.services)
+
+    assert all(sweeper.run() > 3.0 for _ in range(BROKEN_LISTS + 1))
 
 
 def test_no_single_look_is_spent_on_what_has_just_begun(desk: Desk):

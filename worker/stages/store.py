@@ -71,25 +71,31 @@ class Copier:
 
     def _fetch(self, job: Job, come: dict[int, Image]) -> Outcome:
         """Copy all outputs; `come` has those that did. Raises Transient and Gone, once the others were tried."""
-        missing: list[Gone | Permanent | Transient] = []
-        began = self.clock.monotonic()
         try:
-            for index, address in zip(indexes_of(job.output), job.output, strict=True):
-                try:
-                    come[index] = self._copy_one(job, index, address)
-                except (Gone, Permanent) as error:
-                    missing.append(error)
-                except Transient as error:
-                    if error.cause is not Cause.DOWNLOAD or self.clock.monotonic() > began + OTHERS_SECONDS:
-                        raise
-                    missing.insert(0, error)  # it comes again, and the others with it
+            missing = self._copy_each(job, come)
         except Refused as error:
             return Held(cause=error.cause, reason=str(error))
-        if not missing:
+        if missing is None:
             return complete(job, list(come.values()))
-        if isinstance(first := missing[0], Permanent):
-            return GiveUp(cause=first.cause, error=str(first))
-        raise first
+        if isinstance(missing, Permanent):
+            return GiveUp(cause=missing.cause, error=str(missing))
+        raise missing
+
+    def _copy_each(self, job: Job, come: dict[int, Image]) -> Gone | Permanent | Transient | None:
+        """What the job is to be judged by, if any did not come. Raises Refused, and Transient where the store fails."""
+        failed: Gone | Permanent | None = None
+        passing: Transient | None = None  # it comes again, and the others with it
+        began = self.clock.monotonic()
+        for index, address in zip(indexes_of(job.output), job.output, strict=True):
+            try:
+                come[index] = self._copy_one(job, index, address)
+            except (Gone, Permanent) as error:
+                failed = failed or error
+            except Transient as error:
+                if error.cause is not Cause.DOWNLOAD or self.clock.monotonic() > began + OTHERS_SECONDS:
+                    raise
+                passing = passing or error
+        return passing or failed
 
     def _copy_one(self, job: Job, index: int, address: str) -> Image:
         data = self.downloader.fetch(address, max_bytes=self.max_bytes)
